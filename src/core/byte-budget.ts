@@ -1,0 +1,55 @@
+/**
+ * One count of bytes in flight for the whole process, shared by the main thread and its workers through shared memory.
+ * A body is reserved before it is read, and again before it is inflated; what does not fit is refused, never queued.
+ * Counted in units of 1 KiB, so that 2 TiB fit into 31 bits.
+ */
+const UNIT_BYTES = 1024;
+
+export class ByteBudget {
+  readonly #cells: Int32Array;
+
+  /** Cells: [used units, limit units, peak units]. */
+  constructor(shared: SharedArrayBuffer) {
+    this.#cells = new Int32Array(shared);
+  }
+
+  static create(limitBytes: number): ByteBudget {
+    const shared = new SharedArrayBuffer(12);
+    new Int32Array(shared)[1] = Math.floor(limitBytes / UNIT_BYTES);
+    return new ByteBudget(shared);
+  }
+
+  get shared(): SharedArrayBuffer {
+    return this.#cells.buffer as SharedArrayBuffer;
+  }
+
+  get limitBytes(): number {
+    return Atomics.load(this.#cells, 1) * UNIT_BYTES;
+  }
+
+  get usedBytes(): number {
+    return Atomics.load(this.#cells, 0) * UNIT_BYTES;
+  }
+
+  get peakBytes(): number {
+    return Atomics.load(this.#cells, 2) * UNIT_BYTES;
+  }
+
+  /** True: `bytes` are ours until `release(bytes)` is called with the same number. False: nothing was taken. */
+  tryReserve(bytes: number): boolean {
+    const units = Math.ceil(bytes / UNIT_BYTES);
+    const limit = Atomics.load(this.#cells, 1);
+    for (;;) {
+      const used = Atomics.load(this.#cells, 0);
+      if (used + units > limit) return false;
+      if (Atomics.compareExchange(this.#cells, 0, used, used + units) === used) {
+        if (used + units > Atomics.load(this.#cells, 2)) Atomics.store(this.#cells, 2, used + units);
+        return true;
+      }
+    }
+  }
+
+  release(bytes: number): void {
+    Atomics.sub(this.#cells, 0, Math.ceil(bytes / UNIT_BYTES));
+  }
+}

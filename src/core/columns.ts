@@ -1,0 +1,86 @@
+/**
+ * Columns in memory: what decoding yields, what crosses threads (by transfer), what the codec writes.
+ * A batch belongs to one signal and holds rows in the order of the items they came from.
+ *
+ * Strings and binaries are dictionary coded from the start: `ids[row]` points into the batch's own dictionary,
+ * whose entries lie one after another in `bytes`, entry i at [offsets[i], offsets[i+1]). Id 0xFFFFFFFF is null.
+ */
+export const NULL_ID = 0xffffffff;
+
+export type ColumnKind = 'string' | 'binary' | 'double' | 'int64' | 'int32' | 'timestampMs' | 'timestampNs';
+
+/** One column of a signal's schema. `int64`, `timestampNs` hold BigInt64Array; uint64 ids are `int64` with `unsigned`. */
+export interface ColumnSchema {
+  name: string;
+  kind: ColumnKind;
+  nullable: boolean;
+  /** The 64 bits are an unsigned number. */
+  unsigned?: true;
+  /** UTF-8 JSON text (Parquet logical type JSON). */
+  json?: true;
+  /** One line for docs/formats/segments.md. */
+  help: string;
+}
+
+export interface DictionaryColumn {
+  kind: 'string' | 'binary';
+  ids: Uint32Array;
+  offsets: Uint32Array;
+  bytes: Uint8Array;
+}
+
+export interface DoubleColumn {
+  kind: 'double';
+  values: Float64Array;
+  /** 1 where the value is null; absent: no nulls. */
+  nulls?: Uint8Array;
+}
+
+export interface Int64Column {
+  kind: 'int64' | 'timestampMs' | 'timestampNs';
+  values: BigInt64Array;
+  nulls?: Uint8Array;
+}
+
+export interface Int32Column {
+  kind: 'int32';
+  values: Int32Array;
+  nulls?: Uint8Array;
+}
+
+export type Column = DictionaryColumn | DoubleColumn | Int64Column | Int32Column;
+
+export interface ColumnBatch {
+  rowCount: number;
+  /** By name; exactly the columns of the signal's schema less the journal columns, which the archive adds. */
+  columns: Record<string, Column>;
+}
+
+/** Bytes a batch holds, for budgets. */
+export function batchBytes(batch: ColumnBatch): number {
+  let total = 0;
+  for (const column of Object.values(batch.columns)) {
+    if (column.kind === 'string' || column.kind === 'binary') {
+      total += column.ids.byteLength + column.offsets.byteLength + column.bytes.byteLength;
+    } else {
+      total += column.values.byteLength + (column.nulls?.byteLength ?? 0);
+    }
+  }
+  return total;
+}
+
+/** The buffers to hand over when a batch is posted to another thread. */
+export function batchTransferList(batch: ColumnBatch): ArrayBuffer[] {
+  const buffers = new Set<ArrayBuffer>();
+  for (const column of Object.values(batch.columns)) {
+    if (column.kind === 'string' || column.kind === 'binary') {
+      buffers.add(column.ids.buffer as ArrayBuffer);
+      buffers.add(column.offsets.buffer as ArrayBuffer);
+      buffers.add(column.bytes.buffer as ArrayBuffer);
+    } else {
+      buffers.add(column.values.buffer as ArrayBuffer);
+      if (column.nulls) buffers.add(column.nulls.buffer as ArrayBuffer);
+    }
+  }
+  return [...buffers];
+}

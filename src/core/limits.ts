@@ -1,0 +1,13 @@
+/** Sizes and counts that no setting changes. Each bounds a loop, a queue or an allocation. */
+export const KIB = 1024;
+export const MIB = 1024 * KIB;
+export const GIB = 1024 * MIB;
+
+/** Nesting of JSON or msgpack beyond which a body is refused: no sender nests telemetry this deep. */
+export const NESTING_MAX = 512;
+/** Rows one envelope may yield; a body with more is kept whole as one opaque row. */
+export const ROWS_PER_ENVELOPE_MAX = 1_000_000;
+/** Content-Encodings that may be stacked on one body. */
+export const ENCODINGS_STACKED_MAX = 4;
+/** Largest zstd window that is accepted (2^27 = 128 MiB is what `zstd --long` writes; agents use 2^21 and less). */
+export const ZSTD_WINDOW_LOG_MAX = 25;

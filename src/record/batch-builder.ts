@@ -1,0 +1,236 @@
+/**
+ * Builds one ColumnBatch row by row. Columns are typed arrays that double when full; strings are interned per column.
+ * Usage: set the row's columns in any order, then `endRow()`; a column not set is null (or zero where not nullable).
+ */
+import {
+  type Column,
+  type ColumnBatch,
+  type ColumnKind,
+  type ColumnSchema,
+  NULL_ID,
+} from '../core/columns.ts';
+
+const ROWS_AT_FIRST = 256;
+
+interface ColumnWriter {
+  /** Makes room for at least `rows` rows. */
+  grow(rows: number): void;
+  /** Fills row `row` with the default when it was not set. */
+  endRow(row: number): void;
+  finish(rows: number): Column;
+}
+
+export class StringWriter implements ColumnWriter {
+  readonly #kind: 'string' | 'binary';
+  #ids = new Uint32Array(ROWS_AT_FIRST);
+  #next = 0;
+  readonly #known = new Map<string, number>();
+  #entries: Uint8Array[] = [];
+  #bytesTotal = 0;
+
+  constructor(kind: 'string' | 'binary') {
+    this.#kind = kind;
+  }
+
+  get byteLength(): number {
+    return this.#bytesTotal + this.#ids.byteLength;
+  }
+
+  /** Id of a text; the same text always has the same id. */
+  intern(text: string): number {
+    const known = this.#known.get(text);
+    if (known !== undefined) return known;
+    const id = this.#add(Buffer.from(text, 'utf8'));
+    this.#known.set(text, id);
+    return id;
+  }
+
+  /** Id of bytes that are not looked up (ids, bodies): every call makes an entry. The bytes must stay unchanged. */
+  add(bytes: Uint8Array): number {
+    return this.#add(bytes);
+  }
+
+  #add(bytes: Uint8Array): number {
+    this.#entries.push(bytes);
+    this.#bytesTotal += bytes.byteLength;
+    return this.#entries.length - 1;
+  }
+
+  set(row: number, text: string | undefined | null): void {
+    this.setId(row, text === undefined || text === null ? NULL_ID : this.intern(text));
+  }
+
+  setBytes(row: number, bytes: Uint8Array | undefined | null): void {
+    this.setId(row, bytes === undefined || bytes === null ? NULL_ID : this.#add(bytes));
+  }
+
+  setId(row: number, id: number): void {
+    this.#ids[row] = id;
+    this.#next = row + 1;
+  }
+
+  grow(rows: number): void {
+    if (this.#ids.length >= rows) return;
+    const grown = new Uint32Array(Math.max(rows, this.#ids.length * 2));
+    grown.set(this.#ids);
+    this.#ids = grown;
+  }
+
+  endRow(row: number): void {
+    if (this.#next <= row) this.setId(row, NULL_ID);
+  }
+
+  finish(rows: number): Column {
+    const offsets = new Uint32Array(this.#entries.length + 1);
+    const bytes = new Uint8Array(this.#bytesTotal);
+    let at = 0;
+    for (let i = 0; i < this.#entries.length; i++) {
+      const entry = this.#entries[i]!;
+      bytes.set(entry, at);
+      at += entry.byteLength;
+      offsets[i + 1] = at;
+    }
+    this.#entries = [];
+    return { kind: this.#kind, ids: this.#ids.slice(0, rows), offsets, bytes };
+  }
+}
+
+class NumberWriter<T extends Float64Array | BigInt64Array | Int32Array, V extends number | bigint> implements ColumnWriter {
+  #values: T;
+  #nulls: Uint8Array | undefined;
+  #next = 0;
+  readonly #nullable: boolean;
+  readonly #make: (length: number) => T;
+  readonly #wrap: (values: T, nulls: Uint8Array | undefined) => Column;
+
+  constructor(nullable: boolean, make: (length: number) => T, wrap: (values: T, nulls: Uint8Array | undefined) => Column) {
+    this.#nullable = nullable;
+    this.#make = make;
+    this.#wrap = wrap;
+    this.#values = make(ROWS_AT_FIRST);
+  }
+
+  set(row: number, value: V | undefined | null): void {
+    if (value === undefined || value === null) {
+      if (this.#nullable) {
+        this.#nulls ??= new Uint8Array(this.#values.length);
+        this.#nulls[row] = 1;
+      }
+    } else {
+      this.#values[row] = value;
+    }
+    this.#next = row + 1;
+  }
+
+  grow(rows: number): void {
+    if (this.#values.length >= rows) return;
+    const length = Math.max(rows, this.#values.length * 2);
+    const grown = this.#make(length);
+    grown.set(this.#values as never);
+    this.#values = grown;
+    if (this.#nulls) {
+      const nulls = new Uint8Array(length);
+      nulls.set(this.#nulls);
+      this.#nulls = nulls;
+    }
+  }
+
+  endRow(row: number): void {
+    if (this.#next <= row) this.set(row, null);
+  }
+
+  finish(rows: number): Column {
+    return this.#wrap(this.#values.slice(0, rows) as T, this.#nulls?.slice(0, rows));
+  }
+}
+
+export type DoubleWriter = NumberWriter<Float64Array, number>;
+export type Int64Writer = NumberWriter<BigInt64Array, bigint>;
+export type Int32Writer = NumberWriter<Int32Array, number>;
+
+export class BatchBuilder {
+  /** Index of the row being filled. */
+  row = 0;
+  #capacity = ROWS_AT_FIRST;
+  readonly #writers = new Map<string, ColumnWriter>();
+  readonly #list: ColumnWriter[] = [];
+  readonly #kinds = new Map<string, ColumnKind>();
+
+  constructor(schema: readonly ColumnSchema[]) {
+    for (const column of schema) {
+      const writer = writerOf(column);
+      this.#writers.set(column.name, writer);
+      this.#kinds.set(column.name, column.kind);
+      this.#list.push(writer);
+    }
+  }
+
+  /** The writer of a `string` or `binary` column. Unknown names and other kinds are bugs. */
+  strings(name: string): StringWriter {
+    return this.#writer(name, ['string', 'binary']) as StringWriter;
+  }
+
+  doubles(name: string): DoubleWriter {
+    return this.#writer(name, ['double']) as DoubleWriter;
+  }
+
+  /** `int64`, `timestampMs`, `timestampNs`. */
+  longs(name: string): Int64Writer {
+    return this.#writer(name, ['int64', 'timestampMs', 'timestampNs']) as Int64Writer;
+  }
+
+  ints(name: string): Int32Writer {
+    return this.#writer(name, ['int32']) as Int32Writer;
+  }
+
+  #writer(name: string, kinds: readonly ColumnKind[]): ColumnWriter {
+    const writer = this.#writers.get(name);
+    const kind = this.#kinds.get(name);
+    if (!writer || !kind || !kinds.includes(kind)) throw new Error(`BUG: no column ${name} of kind ${kinds.join('|')}`);
+    return writer;
+  }
+
+  endRow(): void {
+    for (const writer of this.#list) writer.endRow(this.row);
+    this.row += 1;
+    if (this.row >= this.#capacity) {
+      this.#capacity *= 2;
+      for (const writer of this.#list) writer.grow(this.#capacity);
+    }
+  }
+
+  finish(): ColumnBatch {
+    const columns: Record<string, Column> = {};
+    for (const [name, writer] of this.#writers) columns[name] = writer.finish(this.row);
+    return { rowCount: this.row, columns };
+  }
+}
+
+function writerOf(column: ColumnSchema): ColumnWriter {
+  const { kind, nullable } = column;
+  switch (kind) {
+    case 'string':
+    case 'binary':
+      return new StringWriter(kind);
+    case 'double':
+      return new NumberWriter<Float64Array, number>(
+        nullable,
+        (length) => new Float64Array(length),
+        (values, nulls) => ({ kind, values, ...(nulls ? { nulls } : {}) }),
+      );
+    case 'int64':
+    case 'timestampMs':
+    case 'timestampNs':
+      return new NumberWriter<BigInt64Array, bigint>(
+        nullable,
+        (length) => new BigInt64Array(length),
+        (values, nulls) => ({ kind, values, ...(nulls ? { nulls } : {}) }),
+      );
+    case 'int32':
+      return new NumberWriter<Int32Array, number>(
+        nullable,
+        (length) => new Int32Array(length),
+        (values, nulls) => ({ kind, values, ...(nulls ? { nulls } : {}) }),
+      );
+  }
+}

@@ -1,0 +1,57 @@
+/**
+ * The ObjectStore seam. Everything that is kept lives behind it, and all coordination is a conditional write through it.
+ * Failures are thrown as `ProxyError` with a STORE_* code: ABSENT, EXISTS, CONFLICT, DENIED, THROTTLED, UNAVAILABLE, INVALID.
+ *
+ * Keys are `/`-separated, UTF-8, at most 900 bytes, without empty, `.` or `..` parts.
+ * An implementation must hold: a put is all or nothing (no reader ever sees half an object); after it resolves the object is
+ * durable and every later get, head and list sees it; deletes are idempotent; lists are in byte order of the keys.
+ */
+export interface ObjectInfo {
+  key: string;
+  sizeBytes: number;
+  /** Changes with every write of the key: etag, generation or version. Only compare for equality. */
+  version: string;
+  modifiedAtMs: number;
+}
+
+export interface ObjectBytes {
+  info: ObjectInfo;
+  bytes: Uint8Array;
+}
+
+/** `absent`: create only. `unchanged`: replace only if the object still has that version. */
+export type PutCondition = { kind: 'absent' } | { kind: 'unchanged'; version: string };
+
+export interface PutOptions {
+  condition?: PutCondition;
+}
+
+export interface ByteRange {
+  offset: number;
+  length: number;
+}
+
+export interface ListOptions {
+  /** Only keys greater than this one: how a listing is resumed. */
+  startAfter?: string;
+}
+
+export interface ObjectReader {
+  /** STORE_ABSENT when there is none; STORE_INVALID when the range does not lie inside the object (a short read is an error). */
+  get(key: string, range?: ByteRange): Promise<ObjectBytes>;
+  head(key: string): Promise<ObjectInfo | undefined>;
+  list(prefix: string, options?: ListOptions): AsyncIterable<ObjectInfo>;
+}
+
+export interface ObjectWriter {
+  /** STORE_EXISTS when the condition does not hold (also `unchanged` on an absent object). */
+  put(key: string, bytes: Uint8Array, options?: PutOptions): Promise<ObjectInfo>;
+  /** Absent counts as done. */
+  delete(key: string): Promise<void>;
+}
+
+export interface ObjectStore extends ObjectReader, ObjectWriter {
+  /** For status and messages, without secrets: `file:///data/store`. */
+  readonly url: string;
+  close(): Promise<void>;
+}

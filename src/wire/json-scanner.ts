@@ -1,0 +1,340 @@
+/**
+ * A cursor over the bytes of one JSON document (RFC 8259). It checks the grammar of everything it passes, reads only what it
+ * is asked for, and lets the caller keep the rest as the very bytes that were sent: duplicate keys, exact decimals, escapes.
+ *
+ * Malformed input throws `JsonSyntaxError` with the offset; decoders catch it once, at their edge.
+ */
+import { isUtf8 } from 'node:buffer';
+import { NESTING_MAX } from '../core/limits.ts';
+import { isExactDouble } from './json-number.ts';
+
+export class JsonSyntaxError extends Error {
+  readonly offset: number;
+
+  constructor(reason: string, offset: number) {
+    super(reason);
+    this.name = 'JsonSyntaxError';
+    this.offset = offset;
+  }
+}
+
+export type JsonType = 'object' | 'array' | 'string' | 'number' | 'boolean' | 'null';
+
+const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
+const OPEN_BRACE = 0x7b;
+const CLOSE_BRACE = 0x7d;
+const OPEN_BRACKET = 0x5b;
+const CLOSE_BRACKET = 0x5d;
+const COMMA = 0x2c;
+const COLON = 0x3a;
+const MINUS = 0x2d;
+
+const fatalUtf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
+export class JsonScanner {
+  readonly bytes: Buffer;
+  /** Where the cursor stands: at a value, or at what follows one. */
+  offset = 0;
+  /** After `readString`: false when the text is not exactly what was sent (lone surrogate, invalid UTF-8). */
+  stringExact = true;
+  /** After `readNumber`: false when the double does not stand for the decimal that was sent. */
+  numberExact = true;
+  readonly #end: number;
+  #depth = 0;
+  /** At depth d: an element has been seen, so that a comma must come next. */
+  readonly #seen = new Uint8Array(NESTING_MAX + 2);
+
+  constructor(bytes: Uint8Array, start = 0, end = bytes.byteLength) {
+    this.bytes = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    this.offset = start;
+    this.#end = end;
+    // A byte order mark is not JSON, but some senders write one and every parser skips it.
+    if (start === 0 && end >= 3 && bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf) this.offset = 3;
+  }
+
+  fail(reason: string, offset = this.offset): never {
+    throw new JsonSyntaxError(reason, offset);
+  }
+
+  skipSpace(): void {
+    const bytes = this.bytes;
+    let at = this.offset;
+    while (at < this.#end) {
+      const c = bytes[at]!;
+      if (c !== 0x20 && c !== 0x0a && c !== 0x0d && c !== 0x09) break;
+      at += 1;
+    }
+    this.offset = at;
+  }
+
+  /** Type of the value at the cursor, after white space. */
+  type(): JsonType {
+    this.skipSpace();
+    if (this.offset >= this.#end) this.fail('unexpected end of JSON');
+    const c = this.bytes[this.offset]!;
+    if (c === QUOTE) return 'string';
+    if (c === OPEN_BRACE) return 'object';
+    if (c === OPEN_BRACKET) return 'array';
+    if (c === MINUS || (c >= 0x30 && c <= 0x39)) return 'number';
+    if (c === 0x74 || c === 0x66) return 'boolean';
+    if (c === 0x6e) return 'null';
+    return this.fail('unexpected character');
+  }
+
+  /** True when only white space is left; else the document has trailing content. */
+  atEnd(): boolean {
+    this.skipSpace();
+    return this.offset >= this.#end;
+  }
+
+  enterObject(): void {
+    this.#enter(OPEN_BRACE, 'an object');
+  }
+
+  enterArray(): void {
+    this.#enter(OPEN_BRACKET, 'an array');
+  }
+
+  #enter(open: number, what: string): void {
+    this.skipSpace();
+    if (this.bytes[this.offset] !== open || this.offset >= this.#end) this.fail(`expected ${what}`);
+    this.offset += 1;
+    this.#depth += 1;
+    if (this.#depth > NESTING_MAX) this.fail(`nested deeper than ${NESTING_MAX}`);
+    this.#seen[this.#depth] = 0;
+  }
+
+  /** Next key of the object entered last, cursor at its value; undefined at the closing brace, which is consumed. */
+  nextKey(): string | undefined {
+    if (!this.#nextMember(CLOSE_BRACE, 'an object')) return undefined;
+    this.skipSpace();
+    if (this.bytes[this.offset] !== QUOTE || this.offset >= this.#end) this.fail('expected a key');
+    const key = this.readString();
+    this.skipSpace();
+    if (this.bytes[this.offset] !== COLON || this.offset >= this.#end) this.fail("expected ':'");
+    this.offset += 1;
+    this.skipSpace();
+    return key;
+  }
+
+  /** True: the cursor is at the next element of the array entered last. False: its end was consumed. */
+  nextElement(): boolean {
+    if (!this.#nextMember(CLOSE_BRACKET, 'an array')) return false;
+    this.skipSpace();
+    return true;
+  }
+
+  #nextMember(close: number, what: string): boolean {
+    this.skipSpace();
+    if (this.offset >= this.#end) this.fail(`unexpected end of JSON inside ${what}`);
+    const c = this.bytes[this.offset]!;
+    if (c === close) {
+      this.offset += 1;
+      this.#depth -= 1;
+      return false;
+    }
+    if (this.#seen[this.#depth] === 1) {
+      if (c !== COMMA) this.fail(`expected ',' in ${what}`);
+      this.offset += 1;
+      this.skipSpace();
+      if (this.bytes[this.offset] === close) this.fail(`',' before the end of ${what}`);
+    } else {
+      this.#seen[this.#depth] = 1;
+    }
+    return true;
+  }
+
+  /** Reads the string at the cursor; sets `stringExact`. */
+  readString(): string {
+    const start = this.offset + 1;
+    const flags = this.#passString();
+    const end = this.offset - 1;
+    this.stringExact = true;
+    if (flags === 0) return this.bytes.latin1Slice(start, end);
+    const inner = this.bytes.subarray(start, end);
+    if ((flags & NON_ASCII) !== 0 && !isUtf8(inner)) this.stringExact = false;
+    if ((flags & ESCAPED) === 0) return inner.toString('utf8');
+    const text = JSON.parse(`"${inner.toString('utf8')}"`) as string;
+    if (!text.isWellFormed()) this.stringExact = false;
+    return text;
+  }
+
+  /** Moves over the string at the cursor and checks it; returns what is in it (NON_ASCII, ESCAPED). */
+  #passString(): number {
+    const bytes = this.bytes;
+    if (bytes[this.offset] !== QUOTE || this.offset >= this.#end) this.fail('expected a string');
+    let at = this.offset + 1;
+    let flags = 0;
+    const end = this.#end;
+    while (at < end) {
+      const c = bytes[at]!;
+      if (c === QUOTE) {
+        this.offset = at + 1;
+        return flags;
+      }
+      if (c === BACKSLASH) {
+        flags |= ESCAPED;
+        at = this.#passEscape(at);
+      } else if (c < 0x20) {
+        this.fail('control character in a string', at);
+      } else {
+        if (c >= 0x80) flags |= NON_ASCII;
+        at += 1;
+      }
+    }
+    return this.fail('unterminated string');
+  }
+
+  #passEscape(at: number): number {
+    switch (this.bytes[at + 1]) {
+      case 0x22:
+      case 0x5c:
+      case 0x2f:
+      case 0x62:
+      case 0x66:
+      case 0x6e:
+      case 0x72:
+      case 0x74:
+        return at + 2;
+      case 0x75: {
+        if (at + 6 > this.#end) this.fail('unterminated string');
+        for (let i = at + 2; i < at + 6; i++) {
+          const c = this.bytes[i]!;
+          const isHex = (c >= 0x30 && c <= 0x39) || (c >= 0x41 && c <= 0x46) || (c >= 0x61 && c <= 0x66);
+          if (!isHex) this.fail('bad \\u escape', i);
+        }
+        return at + 6;
+      }
+      default:
+        return this.fail('bad escape', at);
+    }
+  }
+
+  /** Reads the number at the cursor; sets `numberExact`. */
+  readNumber(): number {
+    const start = this.offset;
+    this.#passNumber();
+    const text = this.bytes.latin1Slice(start, this.offset);
+    const value = Number(text);
+    this.numberExact = isExactDouble(text, value);
+    return value;
+  }
+
+  #passNumber(): void {
+    const bytes = this.bytes;
+    const end = this.#end;
+    let at = this.offset;
+    if (bytes[at] === MINUS) at += 1;
+    const first = at < end ? bytes[at]! : 0;
+    if (first === 0x30) {
+      at += 1;
+    } else if (first >= 0x31 && first <= 0x39) {
+      at = this.#passDigits(at);
+    } else {
+      this.fail('bad number', at);
+    }
+    if (at < end && bytes[at] === 0x2e) at = this.#passDigits(at + 1);
+    if (at < end && (bytes[at] === 0x65 || bytes[at] === 0x45)) {
+      at += 1;
+      if (at < end && (bytes[at] === 0x2b || bytes[at] === MINUS)) at += 1;
+      at = this.#passDigits(at);
+    }
+    this.offset = at;
+  }
+
+  #passDigits(start: number): number {
+    const bytes = this.bytes;
+    let at = start;
+    while (at < this.#end) {
+      const c = bytes[at]!;
+      if (c < 0x30 || c > 0x39) break;
+      at += 1;
+    }
+    if (at === start) this.fail('bad number', at);
+    return at;
+  }
+
+  readBoolean(): boolean {
+    if (this.bytes[this.offset] === 0x74) {
+      this.#passWord('true');
+      return true;
+    }
+    this.#passWord('false');
+    return false;
+  }
+
+  #passWord(word: 'true' | 'false' | 'null'): void {
+    const end = this.offset + word.length;
+    if (end > this.#end || this.bytes.latin1Slice(this.offset, end) !== word) this.fail('unexpected word');
+    this.offset = end;
+  }
+
+  /** Moves over the value at the cursor, checking its grammar. */
+  skipValue(): void {
+    const outer = this.#depth;
+    do {
+      switch (this.type()) {
+        case 'string':
+          this.#passString();
+          break;
+        case 'number':
+          this.#passNumber();
+          break;
+        case 'boolean':
+          this.readBoolean();
+          break;
+        case 'null':
+          this.#passWord('null');
+          break;
+        case 'object':
+          this.enterObject();
+          this.#seen[this.#depth] = 0;
+          this.#objects[this.#depth] = 1;
+          break;
+        case 'array':
+          this.enterArray();
+          this.#objects[this.#depth] = 0;
+          break;
+      }
+      // Close every container that ends here, then stand at the next value of the innermost open one.
+      while (this.#depth > outer) {
+        const more = this.#objects[this.#depth] === 1 ? this.#skipKey() : this.nextElement();
+        if (more) break;
+      }
+    } while (this.#depth > outer);
+  }
+
+  /** At depth d, inside `skipValue`: the container is an object. */
+  readonly #objects = new Uint8Array(NESTING_MAX + 2);
+
+  #skipKey(): boolean {
+    if (!this.#nextMember(CLOSE_BRACE, 'an object')) return false;
+    this.skipSpace();
+    this.#passString();
+    this.skipSpace();
+    if (this.bytes[this.offset] !== COLON || this.offset >= this.#end) this.fail("expected ':'");
+    this.offset += 1;
+    return true;
+  }
+
+  /** Skips the value at the cursor and returns its bytes as sent (a view). */
+  sliceValue(): Buffer {
+    this.skipSpace();
+    const start = this.offset;
+    this.skipValue();
+    return this.bytes.subarray(start, this.offset);
+  }
+}
+
+const NON_ASCII = 1;
+const ESCAPED = 2;
+
+/** JSON text as a string, or undefined where it is not valid UTF-8 (the caller then keeps the bytes). */
+export function textOfJson(bytes: Uint8Array): string | undefined {
+  try {
+    return fatalUtf8.decode(bytes);
+  } catch {
+    return undefined;
+  }
+}
