@@ -1,0 +1,46 @@
+/**
+ * What crosses between intake or archive and the decode workers: a body as received goes in, its columns come out. Buffers are
+ * transferred, never copied; the worker gives the body back.
+ */
+import type { ColumnBatch } from '../core/columns.ts';
+import type { Protocol } from '../core/envelope.ts';
+
+export interface DecodeJob {
+  /** As received (still compressed), in an ArrayBuffer of its own: it is transferred and comes back with the verdict. */
+  body: Uint8Array<ArrayBuffer>;
+  contentEncoding: string;
+  protocol: Protocol;
+  contentType: string;
+  path: string;
+  receivedAtMs: number;
+  keyFingerprint: string;
+}
+
+export type DecodeVerdict =
+  | {
+      ok: true;
+      body: Uint8Array<ArrayBuffer>;
+      batch: ColumnBatch;
+      itemCount: number;
+      opaqueCount: number;
+      /** Size of the body once decompressed. */
+      rawBytes: number;
+      /** SHA-256 (hex) over path, key fingerprint and body as received. */
+      bodyHash: string;
+      holdsSecret: boolean;
+      /** The body is empty or `{}`: a probe, answered with success and not kept. */
+      isProbe: boolean;
+      /** Reserved in the byte budget for the batch; whoever lets go of the batch releases it. */
+      reservedBytes: number;
+    }
+  | {
+      ok: false;
+      /** `malformed` 400 · `too-large` 413 · `unsupported-encoding` 415 · `busy` 503. */
+      kind: 'malformed' | 'too-large' | 'unsupported-encoding' | 'busy';
+      reason: string;
+      /** Byte offset in the decompressed body; -1 where there is none. */
+      offset: number;
+    };
+
+/** Decodes off the main thread. Resolves, never rejects: a lost worker is `busy`. */
+export type DecodeElsewhere = (job: DecodeJob) => Promise<DecodeVerdict>;
