@@ -7,10 +7,12 @@ const UNIT_BYTES = 1024;
 
 export class ByteBudget {
   readonly #cells: Int32Array;
+  readonly #held: Int32Array | undefined;
 
-  /** Cells: [used units, limit units, peak units]. */
-  constructor(shared: SharedArrayBuffer) {
+  /** Cells: [used units, limit units, peak units]. `held`: one cell that follows what this holder has reserved. */
+  constructor(shared: SharedArrayBuffer, held?: SharedArrayBuffer) {
     this.#cells = new Int32Array(shared);
+    this.#held = held ? new Int32Array(held) : undefined;
   }
 
   static create(limitBytes: number): ByteBudget {
@@ -44,12 +46,26 @@ export class ByteBudget {
       if (used + units > limit) return false;
       if (Atomics.compareExchange(this.#cells, 0, used, used + units) === used) {
         if (used + units > Atomics.load(this.#cells, 2)) Atomics.store(this.#cells, 2, used + units);
+        if (this.#held) Atomics.add(this.#held, 0, units);
         return true;
       }
     }
   }
 
   release(bytes: number): void {
-    Atomics.sub(this.#cells, 0, Math.ceil(bytes / UNIT_BYTES));
+    const units = Math.ceil(bytes / UNIT_BYTES);
+    Atomics.sub(this.#cells, 0, units);
+    if (this.#held) Atomics.sub(this.#held, 0, units);
+  }
+
+  /** A reservation changes hands: it stays, but this holder no longer answers for it. */
+  handOver(bytes: number): void {
+    if (this.#held) Atomics.sub(this.#held, 0, Math.ceil(bytes / UNIT_BYTES));
+  }
+
+  /** Gives back what a holder that is gone (a lost worker) still held. */
+  releaseHeld(held: SharedArrayBuffer): void {
+    const units = Atomics.exchange(new Int32Array(held), 0, 0);
+    Atomics.sub(this.#cells, 0, units);
   }
 }

@@ -60,7 +60,7 @@ export interface ColumnBatch {
 export function batchBytes(batch: ColumnBatch): number {
   let total = 0;
   for (const column of Object.values(batch.columns)) {
-    if (column.kind === 'string' || column.kind === 'binary') {
+    if ('ids' in column) {
       total += column.ids.byteLength + column.offsets.byteLength + column.bytes.byteLength;
     } else {
       total += column.values.byteLength + (column.nulls?.byteLength ?? 0);
@@ -73,7 +73,7 @@ export function batchBytes(batch: ColumnBatch): number {
 export function batchTransferList(batch: ColumnBatch): ArrayBuffer[] {
   const buffers = new Set<ArrayBuffer>();
   for (const column of Object.values(batch.columns)) {
-    if (column.kind === 'string' || column.kind === 'binary') {
+    if ('ids' in column) {
       buffers.add(column.ids.buffer as ArrayBuffer);
       buffers.add(column.offsets.buffer as ArrayBuffer);
       buffers.add(column.bytes.buffer as ArrayBuffer);

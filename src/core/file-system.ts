@@ -10,6 +10,8 @@ export interface FileStat {
   sizeBytes: number;
   modifiedAtMs: number;
   isDirectory: boolean;
+  /** Names that lead to this file: tells whether a `link` whose answer was lost had taken effect. */
+  linkCount: number;
 }
 
 export interface OpenFile {
@@ -147,7 +149,7 @@ export const nodeFileSystem: FileSystem = {
       if (isFileError(error, 'ENOENT') || isFileError(error, 'ENOTDIR')) return undefined;
       throw error;
     }
-    return { sizeBytes: found.size, modifiedAtMs: found.mtimeMs, isDirectory: found.isDirectory() };
+    return { sizeBytes: found.size, modifiedAtMs: found.mtimeMs, isDirectory: found.isDirectory(), linkCount: found.nlink };
   },
   syncDirectory: async (path) => {
     const handle = await open(path, constants.O_RDONLY);

@@ -2,13 +2,7 @@
  * Builds one ColumnBatch row by row. Columns are typed arrays that double when full; strings are interned per column.
  * Usage: set the row's columns in any order, then `endRow()`; a column not set is null (or zero where not nullable).
  */
-import {
-  type Column,
-  type ColumnBatch,
-  type ColumnKind,
-  type ColumnSchema,
-  NULL_ID,
-} from '../core/columns.ts';
+import { type Column, type ColumnBatch, type ColumnKind, type ColumnSchema, NULL_ID } from '../core/columns.ts';
 
 const ROWS_AT_FIRST = 256;
 
@@ -95,7 +89,9 @@ export class StringWriter implements ColumnWriter {
   }
 }
 
-class NumberWriter<T extends Float64Array | BigInt64Array | Int32Array, V extends number | bigint> implements ColumnWriter {
+class NumberWriter<T extends Float64Array | BigInt64Array | Int32Array, V extends number | bigint>
+  implements ColumnWriter
+{
   #values: T;
   #nulls: Uint8Array | undefined;
   #next = 0;
@@ -103,7 +99,11 @@ class NumberWriter<T extends Float64Array | BigInt64Array | Int32Array, V extend
   readonly #make: (length: number) => T;
   readonly #wrap: (values: T, nulls: Uint8Array | undefined) => Column;
 
-  constructor(nullable: boolean, make: (length: number) => T, wrap: (values: T, nulls: Uint8Array | undefined) => Column) {
+  constructor(
+    nullable: boolean,
+    make: (length: number) => T,
+    wrap: (values: T, nulls: Uint8Array | undefined) => Column,
+  ) {
     this.#nullable = nullable;
     this.#make = make;
     this.#wrap = wrap;

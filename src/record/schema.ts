@@ -11,7 +11,12 @@ import type { Signal } from '../core/envelope.ts';
 
 /** Added by the archive to every row, from the envelope. */
 export const JOURNAL_COLUMNS: readonly ColumnSchema[] = [
-  { name: 'journal', kind: 'string', nullable: false, help: 'Replica and epoch, `replica-epoch`: whose journal the envelope was in.' },
+  {
+    name: 'journal',
+    kind: 'string',
+    nullable: false,
+    help: 'Replica and epoch, `replica-epoch`: whose journal the envelope was in.',
+  },
   { name: 'position', kind: 'int64', nullable: false, help: 'Position of the envelope in that journal.' },
   { name: 'received_at', kind: 'timestampMs', nullable: false, help: 'When the request was received.' },
   { name: 'protocol', kind: 'string', nullable: false, help: 'Wire format of the body (core/envelope.ts lists them).' },
@@ -21,10 +26,25 @@ export const JOURNAL_COLUMNS: readonly ColumnSchema[] = [
 /** First columns of every signal's rows, filled by its decoder. */
 const ROW_COLUMNS: readonly ColumnSchema[] = [
   { name: 'item', kind: 'int32', nullable: false, help: 'Index of the item in its request.' },
-  { name: 'point', kind: 'int32', nullable: false, help: 'Index of the row in its item (points of a series); 0 elsewhere.' },
-  { name: 'kind', kind: 'string', nullable: false, help: 'What the row is; `opaque` rows have only `raw`, `payload` rows hold what surrounds the items.' },
+  {
+    name: 'point',
+    kind: 'int32',
+    nullable: false,
+    help: 'Index of the row in its item (points of a series); 0 elsewhere.',
+  },
+  {
+    name: 'kind',
+    kind: 'string',
+    nullable: false,
+    help: 'What the row is; `opaque` rows have only `raw`, `payload` rows hold what surrounds the items.',
+  },
   { name: 'shape', kind: 'string', nullable: true, help: 'How the item was written, for giving it back exactly.' },
-  { name: 'raw', kind: 'binary', nullable: true, help: 'The bytes as sent, where columns alone cannot give the item back exactly (first row of the item only).' },
+  {
+    name: 'raw',
+    kind: 'binary',
+    nullable: true,
+    help: 'The bytes as sent, where columns alone cannot give the item back exactly (first row of the item only).',
+  },
 ];
 
 const text = (name: string, help: string): ColumnSchema => ({ name, kind: 'string', nullable: true, help });
@@ -32,7 +52,12 @@ const json = (name: string, help: string): ColumnSchema => ({ name, kind: 'strin
 
 const METRICS_COLUMNS: readonly ColumnSchema[] = [
   ...ROW_COLUMNS,
-  { name: 'time', kind: 'timestampMs', nullable: false, help: 'Time of the point; receive time where the item has none.' },
+  {
+    name: 'time',
+    kind: 'timestampMs',
+    nullable: false,
+    help: 'Time of the point; receive time where the item has none.',
+  },
   text('metric', 'Metric name.'),
   text('type', '`count`, `rate`, `gauge`, `sketch`, `distribution` or what was sent.'),
   { name: 'interval', kind: 'int64', nullable: true, help: 'Flush interval in seconds.' },
@@ -71,7 +96,12 @@ const LOGS_COLUMNS: readonly ColumnSchema[] = [
 
 const TRACES_COLUMNS: readonly ColumnSchema[] = [
   ...ROW_COLUMNS,
-  { name: 'time', kind: 'timestampNs', nullable: false, help: 'Start of the span; receive time for rows that are no spans.' },
+  {
+    name: 'time',
+    kind: 'timestampNs',
+    nullable: false,
+    help: 'Start of the span; receive time for rows that are no spans.',
+  },
   { name: 'payload', kind: 'int32', nullable: true, help: 'Index of the tracer payload in the request.' },
   { name: 'chunk', kind: 'int32', nullable: true, help: 'Index of the chunk (trace) in its payload.' },
   { name: 'trace_id', kind: 'int64', nullable: true, unsigned: true, help: 'Low 64 bits of the trace id.' },

@@ -23,14 +23,24 @@ export function createMetrics() {
     requests: counter('requests_total', 'Requests by route and status.', ['route', 'status']),
     requestErrors: counter('requests_errors_total', 'Requests answered with 4xx or 5xx, by reason.', ['reason']),
     requestSeconds: histogram('request_duration_seconds', 'From first byte to answer.', ['route']),
-    received: counter('envelopes_received_total', 'Requests with a body that reached an intake or relay route.', ['signal']),
+    received: counter('envelopes_received_total', 'Requests with a body that reached an intake or relay route.', [
+      'signal',
+    ]),
     accepted: counter('envelopes_accepted_total', 'Envelopes made durable and acknowledged.', ['signal']),
-    duplicates: counter('envelopes_duplicate_total', "Sender's retries of an envelope that is already kept.", ['signal']),
-    rejected: counter('envelopes_rejected_total', 'Requests refused, by reason; nothing of them is kept.', ['signal', 'reason']),
+    duplicates: counter('envelopes_duplicate_total', "Sender's retries of an envelope that is already kept.", [
+      'signal',
+    ]),
+    rejected: counter('envelopes_rejected_total', 'Requests refused, by reason; nothing of them is kept.', [
+      'signal',
+      'reason',
+    ]),
     relayed: counter('envelopes_relayed_total', 'Requests passed on (or swallowed) without being kept.', ['outcome']),
     items: counter('items_accepted_total', 'Series, logs, spans and events accepted.', ['signal']),
     opaqueItems: counter('items_opaque_total', 'Items kept opaque because they are not wholly understood.', ['signal']),
-    bodyBytes: counter('body_bytes_total', 'Bytes of accepted bodies: as received and once decompressed.', ['signal', 'form']),
+    bodyBytes: counter('body_bytes_total', 'Bytes of accepted bodies: as received and once decompressed.', [
+      'signal',
+      'form',
+    ]),
     inflightBytes: gauge('inflight_bytes', 'Bytes reserved for bodies being read, inflated and decoded.'),
     inflightLimitBytes: gauge('inflight_limit_bytes', 'The in-flight byte budget.'),
     connections: gauge('connections_open', 'Open client connections.'),
@@ -42,7 +52,10 @@ export function createMetrics() {
     journalAppendSeconds: histogram('journal_append_seconds', 'Append to durable (group commit).'),
     journalSyncSeconds: histogram('journal_sync_seconds', 'One fdatasync.'),
     journalGroupSize: counter('journal_group_commits_total', 'Group commits.'),
-    journalQuarantined: counter('journal_quarantined_frames_total', 'Frames set aside because their checksum was wrong.'),
+    journalQuarantined: counter(
+      'journal_quarantined_frames_total',
+      'Frames set aside because their checksum was wrong.',
+    ),
     journalTornTails: counter('journal_torn_tails_total', 'Torn tails cut at recovery.'),
     journalRefused: counter('journal_refused_total', 'Appends refused, by reason.', ['reason']),
 
@@ -65,22 +78,35 @@ export function createMetrics() {
     forwardAddressed: counter('forward_addressed_total', 'Envelopes accepted for an upstream.', ['upstream']),
     forwardRecovered: gauge('forward_recovered', 'Envelopes found pending for an upstream at start.', ['upstream']),
     forwardDelivered: counter('forward_delivered_total', 'Envelopes an upstream took.', ['upstream']),
-    forwardDeadLettered: counter('forward_dead_letters_total', 'Envelopes given up on, by reason.', ['upstream', 'reason']),
-    forwardDropped: counter('forward_dropped_total', 'Envelopes left out by policy, by policy.', ['upstream', 'policy']),
-    forwardPending: gauge('forward_pending', 'Envelopes waiting for an upstream, journal and spill together.', ['upstream']),
+    forwardDeadLettered: counter('forward_dead_letters_total', 'Envelopes given up on, by reason.', [
+      'upstream',
+      'reason',
+    ]),
+    forwardDropped: counter('forward_dropped_total', 'Envelopes left out by policy, by policy.', [
+      'upstream',
+      'policy',
+    ]),
+    forwardPending: gauge('forward_pending', 'Envelopes waiting for an upstream, journal and spill together.', [
+      'upstream',
+    ]),
     forwardSpilled: counter('forward_spilled_total', 'Envelopes moved to spill objects.', ['upstream']),
     forwardSpillObjects: gauge('forward_spill_objects', 'Spill objects waiting.', ['upstream']),
     forwardAttempts: counter('forward_attempts_total', 'Attempts by outcome.', ['upstream', 'outcome']),
     forwardBytes: counter('forward_bytes_total', 'Bytes of delivered bodies, as sent.', ['upstream', 'signal']),
     forwardSeconds: histogram('forward_duration_seconds', 'One attempt.', ['upstream']),
     forwardPaused: gauge('forward_paused', '1 while an upstream is paused because it refuses the key.', ['upstream']),
-    forwardBreakerOpen: gauge('forward_breaker_open', '1 while an upstream is given a rest after failures.', ['upstream']),
+    forwardBreakerOpen: gauge('forward_breaker_open', '1 while an upstream is given a rest after failures.', [
+      'upstream',
+    ]),
     datadogForwardErrors: counter('datadog_forward_errors_total', 'Failed attempts at Datadog.'),
 
     // Process.
     healthStatus: gauge('health_status', '1 ok, 0.5 degraded, 0 not serving.'),
     buildInfo: gauge('build_info', 'Always 1; the version is a label.', ['version']),
-    eventLoopDelaySeconds: gauge('event_loop_delay_p99_seconds', 'p99 of the event loop delay over the last scrape interval.'),
+    eventLoopDelaySeconds: gauge(
+      'event_loop_delay_p99_seconds',
+      'p99 of the event loop delay over the last scrape interval.',
+    ),
     rssBytes: gauge('process_rss_bytes', 'Resident memory.'),
   };
 }

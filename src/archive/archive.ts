@@ -1,0 +1,408 @@
+/**
+ * The archive: a consumer of the journal that turns envelopes into committed segments, in the order of positions.
+ *
+ * It pulls. What intake has just decoded is offered to it and taken when its position comes up; what is not at hand (after a
+ * crash, or when memory was short) is read back from the journal and decoded again. So the journal is the only truth, memory is
+ * bounded by `heldBytesMax`, and a slow store costs nothing but journal.
+ */
+
+import type { ByteBudget } from '../core/byte-budget.ts';
+import { batchBytes, type ColumnBatch } from '../core/columns.ts';
+import type { EnvelopeHead, JournalEntry, Position, Signal } from '../core/envelope.ts';
+import { isProxyError, messageOf } from '../core/errors.ts';
+import { MIB } from '../core/limits.ts';
+import type { Journal, JournalConsumer } from '../journal/journal.ts';
+import type { DecodeElsewhere } from '../record/decode-job.ts';
+import { opaqueBatch } from '../record/opaque.ts';
+import { commitPrefix } from '../store/commit-log.ts';
+import type { Encoder } from './encoder.ts';
+import { type Cut, type CutStats, type FlushDeps, storeCut, untilStored } from './flush.ts';
+
+export interface ArchiveOptions extends FlushDeps {
+  journal: Journal;
+  decode: DecodeElsewhere;
+  budget: ByteBudget;
+  openEncoder: () => Encoder;
+  /** A flush is due when any of these is reached. */
+  flushAfterMs: number;
+  flushRawBytesMax: number;
+  flushRowsMax: number;
+  /** Decoded batches held in memory, waiting or in the encoder. */
+  heldBytesMax: number;
+}
+
+export interface OfferedEnvelope {
+  position: Position;
+  head: EnvelopeHead;
+  batch: ColumnBatch;
+  /** What the batch has reserved in the in-flight budget; the archive releases it. */
+  reservedBytes: number;
+}
+
+export interface ArchiveStatus {
+  committedPosition: Position;
+  nextCommit: number;
+  pendingEnvelopes: number;
+  heldBytes: number;
+  lastFlushAtMs: number | undefined;
+  lastFailure: string | undefined;
+}
+
+export const ARCHIVE_CONSUMER = 'archive';
+const READ_ENTRIES_MAX = 256;
+const READ_BYTES_MAX = 4 * MIB;
+const RETRY_AFTER_MS = 500;
+
+interface Note {
+  nextCommit?: number;
+  cut?: Cut;
+}
+
+/** What has gone to the encoder since the last cut. */
+interface OpenCut {
+  first: Position;
+  openedAtMs: number;
+  rows: number;
+  heldBytes: number;
+  rawBytesTotal: number;
+  envelopes: Partial<Record<Signal, number>>;
+  rawBytes: Partial<Record<Signal, number>>;
+}
+
+export class Archive {
+  readonly #options: ArchiveOptions;
+  readonly #stopping = new AbortController();
+  readonly #offered = new Map<Position, OfferedEnvelope>();
+  #consumer: JournalConsumer | undefined;
+  #encoder: Encoder | undefined;
+  #running: Promise<void> | undefined;
+  #wake: (() => void) | undefined;
+  /** Something changed since the loop last looked: it must look again before it sleeps. */
+  #changed = false;
+  /** A cut whose flush failed for good: the loop starts over from the journal with the same range. */
+  #failed: Cut | undefined;
+  #next: Position = 1;
+  #open: OpenCut | undefined;
+  /** A cut of the life before, to be repeated with the same range. */
+  #repeat: Cut | undefined;
+  #nextCommit = 1;
+  #flushing: Promise<void> | undefined;
+  #flushingBytes = 0;
+  #offeredBytes = 0;
+  #flushWanted = false;
+  #lastFlushAtMs: number | undefined;
+  #lastFailure: string | undefined;
+  #rawTotal = 0;
+  #storedTotal = 0;
+
+  constructor(options: ArchiveOptions) {
+    this.#options = options;
+  }
+
+  /** Takes up where the last life ended. Waits for the store only when the commit number has to be looked up. */
+  async start(): Promise<void> {
+    const { journal, metrics } = this.#options;
+    this.#consumer = await journal.consumer(ARCHIVE_CONSUMER, 'start');
+    const { position } = this.#consumer.state;
+    metrics.archiveRecovered.set(journal.backlog(position).entries);
+    this.#running = this.#run().catch((error) => {
+      if (this.#stopping.signal.aborted) return;
+      // A bug: better to die and recover from the journal than to go on without an archive.
+      this.#options.log.fatal({ err: error }, 'the archive failed');
+      throw error;
+    });
+  }
+
+  /** Hands over a durable envelope's batch. Never waits; a batch there is no room for is decoded again later. */
+  offer(envelope: OfferedEnvelope): void {
+    const { budget, heldBytesMax } = this.#options;
+    budget.release(envelope.reservedBytes);
+    const bytes = batchBytes(envelope.batch);
+    const held = this.#heldBytes();
+    if (envelope.position >= this.#next && (held + bytes <= heldBytesMax || held === 0)) {
+      this.#offered.set(envelope.position, envelope);
+      this.#offeredBytes += bytes;
+    }
+    this.#signal();
+  }
+
+  /** Everything durable so far goes into committed segments; resolves when that is so. */
+  async flush(): Promise<void> {
+    const target = this.#options.journal.usage().end;
+    while (!this.#stopping.signal.aborted && (this.#consumer?.state.position ?? 0) < target) {
+      this.#flushWanted = true;
+      this.#signal();
+      await this.#options.clock.sleep(5);
+    }
+  }
+
+  /** Flushes if `flush` and time allows, then stops. What is not committed stays in the journal. */
+  async stop(flush: boolean, deadlineMs: number): Promise<void> {
+    if (flush) {
+      await Promise.race([this.flush(), this.#options.clock.sleep(deadlineMs, this.#stopping.signal).catch(() => {})]);
+    }
+    this.#stopping.abort();
+    this.#signal();
+    await this.#running?.catch(() => {});
+    await this.#flushing?.catch(() => {});
+    await this.#encoder?.close();
+  }
+
+  status(): ArchiveStatus {
+    const position = this.#consumer?.state.position ?? 0;
+    return {
+      committedPosition: position,
+      nextCommit: this.#nextCommit,
+      pendingEnvelopes: this.#options.journal.backlog(position).entries,
+      heldBytes: this.#heldBytes(),
+      lastFlushAtMs: this.#lastFlushAtMs,
+      lastFailure: this.#lastFailure,
+    };
+  }
+
+  #heldBytes(): number {
+    return this.#offeredBytes + this.#flushingBytes + (this.#open?.heldBytes ?? 0);
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#stopping;
+    await this.#recover();
+    while (!signal.aborted) {
+      if (this.#failed) await this.#startOver(this.#failed);
+      if (this.#repeat && this.#next > this.#repeat.last) {
+        const cut = this.#repeat;
+        this.#repeat = undefined;
+        await this.#beginFlush(cut);
+        continue;
+      }
+      const fed = await this.#feed();
+      if (this.#flushDue()) {
+        await this.#beginFlush();
+        continue;
+      }
+      if (!fed) await this.#sleepUntilWoken();
+    }
+  }
+
+  async #recover(): Promise<void> {
+    const { state } = this.#consumer!;
+    const note = (state.note ?? {}) as Note;
+    this.#next = state.position + 1;
+    this.#nextCommit = note.nextCommit ?? (await this.#highestCommit()) + 1;
+    this.#repeat = note.cut;
+    if (note.cut) this.#nextCommit = note.cut.number;
+    this.#encoder = this.#options.openEncoder();
+  }
+
+  async #highestCommit(): Promise<number> {
+    const { store, journal } = this.#options;
+    const prefix = commitPrefix(journal.identity);
+    return untilStored(this.#options, this.#stopping.signal, async () => {
+      let highest = 0;
+      for await (const { key } of store.list(prefix)) {
+        highest = Math.max(highest, Number.parseInt(key.slice(prefix.length), 10) || 0);
+      }
+      return highest;
+    });
+  }
+
+  /** Moves what is next from memory or journal into the encoder. False: nothing to do, or no room. */
+  async #feed(): Promise<boolean> {
+    const { journal, heldBytesMax } = this.#options;
+    const end = Math.min(journal.usage().end, this.#repeat?.last ?? Number.MAX_SAFE_INTEGER);
+    if (this.#next > end) return false;
+    const inEncoder = this.#flushingBytes + (this.#open?.heldBytes ?? 0);
+    // A cut that is being repeated must be completed whatever it takes; its size was bounded when it was made.
+    if (inEncoder >= heldBytesMax && !this.#repeat) return false;
+    const offered = this.#take(this.#next);
+    if (offered) {
+      this.#add(offered.position, offered.head, offered.batch);
+      return true;
+    }
+    const entries = await journal.read(this.#next, { entriesMax: READ_ENTRIES_MAX, bytesMax: READ_BYTES_MAX });
+    if (entries.length === 0) {
+      // Durable by number, but set aside as corrupt: nothing is left to archive up to the end.
+      this.#next = end + 1;
+      return true;
+    }
+    for (const entry of entries) {
+      if (entry.position > end || this.#stopping.signal.aborted) break;
+      const known = this.#take(entry.position);
+      const batch = known ? known.batch : await this.#decodeAgain(entry);
+      this.#add(entry.position, entry.head, batch);
+      if (this.#flushDue() && !this.#repeat) break;
+    }
+    return true;
+  }
+
+  #take(position: Position): OfferedEnvelope | undefined {
+    const offered = this.#offered.get(position);
+    if (!offered) return undefined;
+    this.#offered.delete(position);
+    this.#offeredBytes -= batchBytes(offered.batch);
+    return offered;
+  }
+
+  async #decodeAgain(entry: JournalEntry): Promise<ColumnBatch> {
+    const { decode, budget, metrics, clock, log } = this.#options;
+    const { head } = entry;
+    metrics.archiveRedecoded.inc();
+    for (;;) {
+      const verdict = await decode({
+        // A copy: the entry's bytes may be shared with other readers, and a job's buffer is transferred.
+        body: new Uint8Array(entry.body),
+        contentEncoding: head.contentEncoding,
+        protocol: head.protocol,
+        contentType: head.contentType,
+        path: head.path,
+        receivedAtMs: head.receivedAtMs,
+        keyFingerprint: head.keyFingerprint,
+      });
+      if (verdict.ok) {
+        budget.release(verdict.reservedBytes);
+        return verdict.batch;
+      }
+      if (verdict.kind !== 'busy') {
+        // It was accepted once (by an older version, perhaps): keep its bytes.
+        log.warn(
+          { position: entry.position, reason: verdict.reason },
+          'accepted envelope no longer decodes; kept opaque',
+        );
+        return opaqueBatch(head.signal, entry.body, head.receivedAtMs, `body ${head.contentEncoding || 'identity'}`);
+      }
+      await clock.sleep(RETRY_AFTER_MS, this.#stopping.signal);
+    }
+  }
+
+  #add(position: Position, head: EnvelopeHead, batch: ColumnBatch): void {
+    this.#open ??= {
+      first: this.#next,
+      openedAtMs: this.#options.clock.monotonicMs(),
+      rows: 0,
+      heldBytes: 0,
+      rawBytesTotal: 0,
+      envelopes: {},
+      rawBytes: {},
+    };
+    const open = this.#open;
+    open.rows += batch.rowCount;
+    open.heldBytes += batchBytes(batch);
+    open.rawBytesTotal += head.rawBytes;
+    open.envelopes[head.signal] = (open.envelopes[head.signal] ?? 0) + 1;
+    open.rawBytes[head.signal] = (open.rawBytes[head.signal] ?? 0) + head.rawBytes;
+    this.#encoder!.add({
+      position,
+      tenant: head.tenant,
+      signal: head.signal,
+      protocol: head.protocol,
+      requestPath: head.path,
+      receivedAtMs: head.receivedAtMs,
+      batch,
+    });
+    this.#next = position + 1;
+  }
+
+  #flushDue(): boolean {
+    const open = this.#open;
+    if (!open || this.#flushing || this.#repeat || this.#failed) return false;
+    const { clock, flushAfterMs, flushRawBytesMax, flushRowsMax, heldBytesMax, journal } = this.#options;
+    if (this.#flushWanted && this.#next > journal.usage().end) return true;
+    return (
+      open.rawBytesTotal >= flushRawBytesMax ||
+      open.rows >= flushRowsMax ||
+      open.heldBytes >= heldBytesMax / 2 ||
+      clock.monotonicMs() - open.openedAtMs >= flushAfterMs
+    );
+  }
+
+  /** Cuts, and lets the flush run beside further feeding. */
+  async #beginFlush(repeat?: Cut): Promise<void> {
+    const { clock, log } = this.#options;
+    const consumer = this.#consumer!;
+    const open = this.#open;
+    this.#open = undefined;
+    this.#flushWanted = false;
+    const cut: Cut = repeat ?? {
+      first: consumer.state.position + 1,
+      last: this.#next - 1,
+      number: this.#nextCommit,
+      cutAtMs: clock.nowMs(),
+    };
+    const stats: CutStats = { envelopes: open?.envelopes ?? {}, rawBytes: open?.rawBytes ?? {} };
+    if (!repeat) await consumer.commit(consumer.state.position, { nextCommit: cut.number, cut } satisfies Note);
+    this.#flushingBytes = open?.heldBytes ?? 0;
+    this.#flushing = this.#finishFlush(cut, stats)
+      .catch((error) => {
+        if (this.#stopping.signal.aborted) return;
+        if (!isProxyError(error)) throw error;
+        // The worker is gone, or the store refuses this object for good: start over from the journal with the same cut.
+        this.#lastFailure = messageOf(error);
+        log.error({ err: error }, 'flush failed; repeating the cut');
+        this.#failed = cut;
+      })
+      .finally(() => {
+        this.#flushing = undefined;
+        this.#flushingBytes = 0;
+        this.#signal();
+      });
+    // A repeated cut comes alone, so that nothing else is in the encoder while it runs.
+    if (repeat) await this.#flushing;
+  }
+
+  async #finishFlush(cut: Cut, stats: CutStats): Promise<void> {
+    const { journal, clock, metrics } = this.#options;
+    const startedAtMs = clock.monotonicMs();
+    const segments = this.#encoder!.build(cut.first, cut.last);
+    const record = await storeCut(this.#options, journal.identity, cut, stats, segments, this.#stopping.signal);
+    this.#nextCommit = cut.number + 1;
+    await this.#consumer!.commit(cut.last, { nextCommit: this.#nextCommit } satisfies Note);
+    this.#lastFlushAtMs = clock.nowMs();
+    this.#lastFailure = undefined;
+    metrics.flushSeconds.observe((clock.monotonicMs() - startedAtMs) / 1000);
+    for (const [signal, count] of Object.entries(stats.envelopes))
+      metrics.archived.inc({ signal: signal as Signal }, count);
+    for (const bytes of Object.values(stats.rawBytes)) this.#rawTotal += bytes;
+    for (const entry of record.adds) {
+      metrics.segments.inc({ signal: entry.signal });
+      metrics.segmentRows.inc({ signal: entry.signal }, entry.rowCount);
+      metrics.storageBytes.inc({ signal: entry.signal }, entry.sizeBytes);
+      this.#storedTotal += entry.sizeBytes;
+    }
+    if (this.#storedTotal > 0) metrics.compressionRatio.set(this.#rawTotal / this.#storedTotal);
+  }
+
+  async #startOver(cut: Cut): Promise<void> {
+    await this.#options.clock.sleep(RETRY_AFTER_MS, this.#stopping.signal);
+    await this.#encoder?.close();
+    this.#encoder = this.#options.openEncoder();
+    this.#failed = undefined;
+    this.#open = undefined;
+    this.#repeat = cut;
+    this.#next = cut.first;
+  }
+
+  #signal(): void {
+    this.#changed = true;
+    this.#wake?.();
+  }
+
+  async #sleepUntilWoken(): Promise<void> {
+    const { clock, flushAfterMs } = this.#options;
+    const open = this.#open;
+    const dueInMs = open ? Math.max(1, open.openedAtMs + flushAfterMs - clock.monotonicMs()) : undefined;
+    if (!this.#changed) {
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+        // While a flush runs nothing can be cut; its end wakes us.
+        const cancel = dueInMs !== undefined && !this.#flushing ? clock.after(dueInMs, resolve) : undefined;
+        if (cancel)
+          this.#wake = () => {
+            cancel();
+            resolve();
+          };
+      });
+      this.#wake = undefined;
+    }
+    this.#changed = false;
+  }
+}

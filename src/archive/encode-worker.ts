@@ -1,0 +1,43 @@
+/** A worker thread around the SegmentBuilder: batches come in by transfer, finished segments leave by transfer. */
+import { parentPort, workerData } from 'node:worker_threads';
+import { createParquetCodec } from '../codec/parquet-codec.ts';
+import type { Position } from '../core/envelope.ts';
+import { type AddedEnvelope, type BuildOptions, type BuiltSegment, SegmentBuilder } from './segment-builder.ts';
+
+export type EncodeRequest =
+  | { kind: 'add'; envelope: AddedEnvelope }
+  /** Build the cut; each segment is answered as it is made, `next` asks for the one after. */
+  | { kind: 'build'; first: Position; last: Position }
+  | { kind: 'next' };
+
+export type EncodeAnswer = { kind: 'segment'; segment: BuiltSegment } | { kind: 'done' };
+
+if (parentPort) {
+  const port = parentPort;
+  const builder = new SegmentBuilder(createParquetCodec(), workerData as BuildOptions);
+  let running: Generator<BuiltSegment> | undefined;
+
+  const step = (): void => {
+    const made = running?.next();
+    if (!made || made.done) {
+      running = undefined;
+      port.postMessage({ kind: 'done' } satisfies EncodeAnswer);
+      return;
+    }
+    const segment = made.value;
+    // The codec may hand out a view of a larger buffer; only a buffer of its own can be transferred.
+    const bytes = segment.bytes.byteLength === segment.bytes.buffer.byteLength ? segment.bytes : segment.bytes.slice();
+    port.postMessage({ kind: 'segment', segment: { entry: segment.entry, bytes } } satisfies EncodeAnswer, [
+      bytes.buffer as ArrayBuffer,
+    ]);
+  };
+
+  port.on('message', (request: EncodeRequest) => {
+    if (request.kind === 'add') {
+      builder.add(request.envelope);
+      return;
+    }
+    if (request.kind === 'build') running = builder.build(request.first, request.last);
+    step();
+  });
+}

@@ -1,0 +1,59 @@
+/** The encode worker as an object: `add` envelopes, `build` a cut. Losing the worker loses only what the journal still has. */
+import { Worker } from 'node:worker_threads';
+import { batchTransferList } from '../core/columns.ts';
+import type { Position } from '../core/envelope.ts';
+import { ProxyError } from '../core/errors.ts';
+import type { EncodeAnswer, EncodeRequest } from './encode-worker.ts';
+import type { AddedEnvelope, BuildOptions, BuiltSegment } from './segment-builder.ts';
+
+export interface Encoder {
+  /** The batch's buffers are transferred: it is gone for the caller. */
+  add(envelope: AddedEnvelope): void;
+  /** Segments of the cut, one at a time. Throws WORKER_LOST when the worker ended. */
+  build(first: Position, last: Position): AsyncGenerator<BuiltSegment>;
+  close(): Promise<void>;
+}
+
+export function createEncoder(options: BuildOptions, heapMiBMax: number): Encoder {
+  const worker = new Worker(new URL('./encode-worker.ts', import.meta.url), {
+    workerData: options,
+    resourceLimits: { maxOldGenerationSizeMb: heapMiBMax },
+    name: 'encode',
+  });
+  let lost: Error | undefined;
+  let waiting: { resolve: (answer: EncodeAnswer) => void; reject: (error: Error) => void } | undefined;
+  const fail = (cause: unknown): void => {
+    lost ??= new ProxyError('WORKER_LOST', 'the encode worker ended', { cause });
+    waiting?.reject(lost);
+    waiting = undefined;
+  };
+  worker.on('error', fail);
+  worker.on('exit', fail);
+  worker.on('message', (answer: EncodeAnswer) => {
+    waiting?.resolve(answer);
+    waiting = undefined;
+  });
+  const ask = (request: EncodeRequest): Promise<EncodeAnswer> => {
+    if (lost) return Promise.reject(lost);
+    return new Promise((resolve, reject) => {
+      waiting = { resolve, reject };
+      worker.postMessage(request);
+    });
+  };
+  return {
+    add: (envelope) => {
+      if (lost) return;
+      worker.postMessage({ kind: 'add', envelope } satisfies EncodeRequest, batchTransferList(envelope.batch));
+    },
+    build: async function* (first, last) {
+      let answer = await ask({ kind: 'build', first, last });
+      while (answer.kind === 'segment') {
+        yield answer.segment;
+        answer = await ask({ kind: 'next' });
+      }
+    },
+    close: async () => {
+      await worker.terminate();
+    },
+  };
+}

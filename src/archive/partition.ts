@@ -1,0 +1,46 @@
+/**
+ * Where rows go. An item belongs to the hour of its own time; times outside [receive − 30 d, receive + 1 h] are kept, but under
+ * the hour of receipt. A flush writes a bounded number of hours; the rows of all others share one `late` segment.
+ */
+import type { Signal } from '../core/envelope.ts';
+
+export const HOUR_MS = 3_600_000;
+const DAY_MS = 24 * HOUR_MS;
+const PAST_MS_MAX = 30 * DAY_MS;
+const FUTURE_MS_MAX = HOUR_MS;
+
+/** Hours since the epoch under which a row is filed. */
+export function hourOf(timeMs: number, receivedAtMs: number): number {
+  const usable = timeMs >= receivedAtMs - PAST_MS_MAX && timeMs <= receivedAtMs + FUTURE_MS_MAX;
+  return Math.floor((usable ? timeMs : receivedAtMs) / HOUR_MS);
+}
+
+/**
+ * The hours that get a segment of their own: the ones with most rows, at most `hoursMax`. All others are late. Ties fall to the
+ * later hour, so that the same rows always give the same answer.
+ */
+export function ownHours(rowsByHour: ReadonlyMap<number, number>, hoursMax: number): Set<number> {
+  const ranked = [...rowsByHour].sort((a, b) => b[1] - a[1] || b[0] - a[0]);
+  return new Set(ranked.slice(0, hoursMax).map(([hour]) => hour));
+}
+
+/** `<tenant>/<signal>/tier=hot/dt=YYYY-MM-DD/hour=HH/<replica>-<epoch>-<first>-<last>[-late].parquet` */
+export function segmentKey(parts: {
+  tenant: string;
+  signal: Signal;
+  hour: number;
+  replica: string;
+  epoch: number;
+  first: number;
+  last: number;
+  late: boolean;
+}): string {
+  const iso = new Date(parts.hour * HOUR_MS).toISOString();
+  const range = `${pad(parts.first)}-${pad(parts.last)}`;
+  const name = `${parts.replica}-${parts.epoch}-${range}${parts.late ? '-late' : ''}`;
+  return `${parts.tenant}/${parts.signal}/tier=hot/dt=${iso.slice(0, 10)}/hour=${iso.slice(11, 13)}/${name}.parquet`;
+}
+
+function pad(position: number): string {
+  return String(position).padStart(12, '0');
+}

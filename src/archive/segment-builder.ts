@@ -1,0 +1,178 @@
+/**
+ * Holds decoded batches by position until a cut, then yields the segments of that cut one after another. Pure apart from the
+ * memory it holds: the same envelopes and the same cut give the same keys and the same bytes, in this life or the next.
+ */
+import type { Codec } from '../codec/codec.ts';
+import type { ColumnBatch } from '../core/columns.ts';
+import { type JournalIdentity, type Position, SIGNALS, type Signal } from '../core/envelope.ts';
+import { SEGMENT_COLUMNS } from '../record/schema.ts';
+import type { SegmentEntry } from '../store/commit-log.ts';
+import { mergeSelections, type RowSelection, selectedCount } from './merge.ts';
+import { HOUR_MS, hourOf, ownHours, segmentKey } from './partition.ts';
+
+/** What the builder needs of an envelope's head. */
+export interface AddedEnvelope {
+  position: Position;
+  tenant: string;
+  signal: Signal;
+  protocol: string;
+  requestPath: string;
+  receivedAtMs: number;
+  batch: ColumnBatch;
+}
+
+export interface BuildOptions {
+  identity: JournalIdentity;
+  zstdLevel: number;
+  rowGroupRowsMax: number;
+  /** Hours that get a segment of their own, per signal and tenant in one cut. */
+  hoursMax: number;
+}
+
+export interface BuiltSegment {
+  entry: SegmentEntry;
+  bytes: Uint8Array;
+}
+
+const LATE = 'late';
+
+export class SegmentBuilder {
+  readonly #codec: Codec;
+  readonly #options: BuildOptions;
+  #held: AddedEnvelope[] = [];
+
+  constructor(codec: Codec, options: BuildOptions) {
+    this.#codec = codec;
+    this.#options = options;
+  }
+
+  /** Positions come in ascending order. */
+  add(envelope: AddedEnvelope): void {
+    this.#held.push(envelope);
+  }
+
+  /** Builds the segments of [first, last] and lets go of what they hold. */
+  *build(first: Position, last: Position): Generator<BuiltSegment> {
+    const cut = this.#held.filter((envelope) => envelope.position >= first && envelope.position <= last);
+    this.#held = this.#held.filter((envelope) => envelope.position > last);
+    for (const signal of SIGNALS) {
+      const tenants = new Map<string, AddedEnvelope[]>();
+      for (const envelope of cut) {
+        if (envelope.signal !== signal || envelope.batch.rowCount === 0) continue;
+        const list = tenants.get(envelope.tenant);
+        if (list) list.push(envelope);
+        else tenants.set(envelope.tenant, [envelope]);
+      }
+      for (const tenant of [...tenants.keys()].sort()) {
+        yield* this.#buildSignal(signal, tenant, tenants.get(tenant)!, first, last);
+      }
+    }
+  }
+
+  *#buildSignal(
+    signal: Signal,
+    tenant: string,
+    envelopes: readonly AddedEnvelope[],
+    first: Position,
+    last: Position,
+  ): Generator<BuiltSegment> {
+    const { identity, zstdLevel, rowGroupRowsMax, hoursMax } = this.#options;
+    const hours = envelopes.map((envelope) => hoursOfRows(envelope));
+    const rowsByHour = new Map<number, number>();
+    for (const rows of hours) for (const hour of rows) rowsByHour.set(hour, (rowsByHour.get(hour) ?? 0) + 1);
+    const own = ownHours(rowsByHour, hoursMax);
+    const groups = new Map<number | typeof LATE, RowSelection[]>();
+    envelopes.forEach((envelope, index) => {
+      for (const [group, rows] of splitRows(hours[index]!, own)) {
+        const selection = selectionOf(envelope, rows, identity);
+        const list = groups.get(group);
+        if (list) list.push(selection);
+        else groups.set(group, [selection]);
+      }
+    });
+    const lateHour = Math.floor(envelopes[0]!.receivedAtMs / HOUR_MS);
+    const ordered = [...groups.keys()].sort((a, b) => (a === LATE ? 1 : b === LATE ? -1 : a - b));
+    for (const group of ordered) {
+      const selections = groups.get(group)!;
+      const late = group === LATE;
+      const hour = late ? lateHour : group;
+      const key = segmentKey({ tenant, signal, hour, ...identity, first, last, late });
+      const batch = mergeSelections(SEGMENT_COLUMNS[signal], selections);
+      const bytes = this.#codec.encode(SEGMENT_COLUMNS[signal], batch, {
+        level: zstdLevel,
+        rowGroupRowsMax,
+        metadata: { 'reductrai.signal': signal, 'reductrai.journal': `${identity.replica}-${identity.epoch}` },
+      });
+      const times = timeRange(selections);
+      yield {
+        entry: {
+          key,
+          tenant,
+          signal,
+          tier: 'hot',
+          rowCount: batch.rowCount,
+          sizeBytes: bytes.byteLength,
+          timeMinMs: times.min,
+          timeMaxMs: times.max,
+        },
+        bytes,
+      };
+    }
+  }
+}
+
+/** Time of a row in ms since the epoch, whole. */
+function timesOf(batch: ColumnBatch): (row: number) => number {
+  const time = batch.columns.time;
+  if (!time || !('values' in time)) throw new Error('BUG: batch without time');
+  const { values } = time;
+  return time.kind === 'timestampNs' ? (row) => Math.floor(Number(values[row]!) / 1e6) : (row) => Number(values[row]!);
+}
+
+function hoursOfRows(envelope: AddedEnvelope): Int32Array {
+  const timeOf = timesOf(envelope.batch);
+  const hours = new Int32Array(envelope.batch.rowCount);
+  for (let row = 0; row < hours.length; row++) hours[row] = hourOf(timeOf(row), envelope.receivedAtMs);
+  return hours;
+}
+
+/** Row indexes by group; `undefined` when all rows fall into one. */
+function splitRows(hours: Int32Array, own: ReadonlySet<number>): Map<number | typeof LATE, Uint32Array | undefined> {
+  const lists = new Map<number | typeof LATE, number[]>();
+  for (let row = 0; row < hours.length; row++) {
+    const group = own.has(hours[row]!) ? hours[row]! : LATE;
+    const list = lists.get(group);
+    if (list) list.push(row);
+    else lists.set(group, [row]);
+  }
+  const split = new Map<number | typeof LATE, Uint32Array | undefined>();
+  for (const [group, list] of lists) split.set(group, lists.size === 1 ? undefined : Uint32Array.from(list));
+  return split;
+}
+
+function selectionOf(envelope: AddedEnvelope, rows: Uint32Array | undefined, identity: JournalIdentity): RowSelection {
+  return {
+    batch: envelope.batch,
+    rows,
+    journal: `${identity.replica}-${identity.epoch}`,
+    position: envelope.position,
+    receivedAtMs: envelope.receivedAtMs,
+    protocol: envelope.protocol,
+    requestPath: envelope.requestPath,
+  };
+}
+
+function timeRange(selections: readonly RowSelection[]): { min: number; max: number } {
+  let min = Number.POSITIVE_INFINITY;
+  let max = Number.NEGATIVE_INFINITY;
+  for (const selection of selections) {
+    const timeOf = timesOf(selection.batch);
+    const count = selectedCount(selection);
+    for (let i = 0; i < count; i++) {
+      const at = timeOf(selection.rows ? selection.rows[i]! : i);
+      if (at < min) min = at;
+      if (at > max) max = at;
+    }
+  }
+  return { min, max };
+}

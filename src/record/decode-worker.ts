@@ -1,0 +1,111 @@
+/**
+ * A worker thread that decodes: hash, inflate within bounds, frame and turn into columns, in one pass over the body. It never
+ * throws on bad input; what crosses back is a `DecodeVerdict` with every buffer transferred.
+ */
+import { createHash } from 'node:crypto';
+import { parentPort, workerData } from 'node:worker_threads';
+import { ByteBudget } from '../core/byte-budget.ts';
+import { batchBytes, batchTransferList } from '../core/columns.ts';
+import { decompress } from '../wire/decompression.ts';
+import { decodeEnvelope } from './decode-envelope.ts';
+import type { DecodeJob, DecodeVerdict } from './decode-job.ts';
+
+export interface DecodeWorkerData {
+  budget: SharedArrayBuffer;
+  held: SharedArrayBuffer;
+  decompressedBytesMax: number;
+}
+
+/** Sent to the worker, and answered with the same `id`. */
+export interface DecodeRequest {
+  id: number;
+  job: DecodeJob;
+}
+
+export interface DecodeAnswer {
+  id: number;
+  verdict: DecodeVerdict;
+}
+
+export function decodeJob(job: DecodeJob, budget: ByteBudget, decompressedBytesMax: number): DecodeVerdict {
+  const inflated = decompress(job.body, job.contentEncoding, decompressedBytesMax, budget);
+  if (!inflated.ok) return { ok: false, kind: inflated.kind, reason: inflated.reason, offset: -1 };
+  const { bytes } = inflated;
+  // A batch is seldom larger than the text it came from; what it really takes is settled below.
+  if (!budget.tryReserve(bytes.byteLength)) {
+    budget.release(inflated.reservedBytes);
+    return { ok: false, kind: 'busy', reason: 'the in-flight byte budget is used up', offset: -1 };
+  }
+  const decoded = decodeEnvelope({
+    protocol: job.protocol,
+    body: bytes,
+    contentType: job.contentType,
+    path: job.path,
+    receivedAtMs: job.receivedAtMs,
+  });
+  const rawBytes = bytes.byteLength;
+  budget.release(inflated.reservedBytes);
+  budget.release(rawBytes);
+  if (!decoded.ok) return { ok: false, kind: 'malformed', reason: decoded.reason, offset: decoded.offset };
+  const reservedBytes = batchBytes(decoded.batch);
+  if (!budget.tryReserve(reservedBytes)) {
+    return { ok: false, kind: 'busy', reason: 'the in-flight byte budget is used up', offset: -1 };
+  }
+  return {
+    ok: true,
+    body: job.body,
+    batch: decoded.batch,
+    itemCount: decoded.itemCount,
+    opaqueCount: decoded.opaqueCount,
+    rawBytes,
+    bodyHash: createHash('sha256').update(`${job.path}\n${job.keyFingerprint}\n`).update(job.body).digest('hex'),
+    holdsSecret: decoded.holdsSecret,
+    isProbe: isProbe(bytes),
+    reservedBytes,
+  };
+}
+
+/** Agents probe with an empty body or `{}`, on protobuf routes too. */
+function isProbe(bytes: Uint8Array): boolean {
+  return bytes.byteLength === 0 || (bytes.byteLength <= 8 && Buffer.from(bytes).toString('latin1').trim() === '{}');
+}
+
+const EMPTY_BATCH = { rowCount: 0, columns: {} };
+
+function answerTo(request: DecodeRequest, budget: ByteBudget, decompressedBytesMax: number): DecodeVerdict {
+  const { job } = request;
+  if (job.body.byteLength <= 64) {
+    // A probe need not be what the route expects, so it is recognised before the decoder sees it.
+    const inflated = decompress(job.body, job.contentEncoding, decompressedBytesMax, budget);
+    if (inflated.ok) {
+      budget.release(inflated.reservedBytes);
+      if (isProbe(inflated.bytes)) {
+        return {
+          ok: true,
+          body: job.body,
+          batch: EMPTY_BATCH,
+          itemCount: 0,
+          opaqueCount: 0,
+          rawBytes: inflated.bytes.byteLength,
+          bodyHash: '',
+          holdsSecret: false,
+          isProbe: true,
+          reservedBytes: 0,
+        };
+      }
+    }
+  }
+  return decodeJob(job, budget, decompressedBytesMax);
+}
+
+if (parentPort) {
+  const port = parentPort;
+  const { budget: shared, held, decompressedBytesMax } = workerData as DecodeWorkerData;
+  const budget = new ByteBudget(shared, held);
+  port.on('message', (request: DecodeRequest) => {
+    const verdict = answerTo(request, budget, decompressedBytesMax);
+    if (verdict.ok) budget.handOver(verdict.reservedBytes);
+    const transfer = verdict.ok ? [verdict.body.buffer, ...batchTransferList(verdict.batch)] : [];
+    port.postMessage({ id: request.id, verdict } satisfies DecodeAnswer, transfer);
+  });
+}

@@ -1,0 +1,169 @@
+/**
+ * Bytes of log texts on their way into columns: an arena for what has to be written anew (unescaped strings, attribute
+ * objects), and a column that recognises the value of the row before, so that the usual batch interns each text once.
+ */
+import type { StringWriter } from './batch-builder.ts';
+
+const BLOCK_BYTES = 256 * 1024;
+
+/** Hands out pieces of larger blocks. What was handed out is never reused, as the batch keeps views until it is finished. */
+export class ByteArena {
+  #block = Buffer.alloc(0);
+  #used = 0;
+
+  /** A view of `byteLength` bytes with unspecified content. */
+  take(byteLength: number): Buffer {
+    if (this.#used + byteLength > this.#block.byteLength) {
+      this.#block = Buffer.allocUnsafeSlow(Math.max(BLOCK_BYTES, byteLength));
+      this.#used = 0;
+    }
+    const view = this.#block.subarray(this.#used, this.#used + byteLength);
+    this.#used += byteLength;
+    return view;
+  }
+
+  /** Gives back the unused end of the view taken last. */
+  giveBack(byteLength: number): void {
+    this.#used -= byteLength;
+  }
+}
+
+const BACKSLASH = 0x5c;
+
+/**
+ * The text of a JSON string as UTF-8, without going through a JavaScript string. The string's grammar has been checked.
+ * `exact` is false when it holds a lone surrogate, which UTF-8 cannot say: U+FFFD stands in its place.
+ */
+export class StringReader {
+  exact = true;
+  readonly #bytes: Buffer;
+  readonly #arena: ByteArena;
+
+  constructor(bytes: Buffer, arena: ByteArena) {
+    this.#bytes = bytes;
+    this.#arena = arena;
+  }
+
+  /** `start` and `end` lie inside the quotes. The result stays unchanged as long as the body does. */
+  read(start: number, end: number): Uint8Array {
+    const source = this.#bytes;
+    this.exact = true;
+    const inner = source.subarray(start, end);
+    const first = inner.indexOf(BACKSLASH);
+    if (first === -1) return inner;
+    // Unescaped text is never longer than what it was written as.
+    const target = this.#arena.take(end - start);
+    target.set(inner.subarray(0, first));
+    let from = start + first;
+    let to = first;
+    while (from < end) {
+      const c = source[from]!;
+      if (c !== BACKSLASH) {
+        target[to++] = c;
+        from += 1;
+        continue;
+      }
+      const escaped = source[from + 1]!;
+      if (escaped !== 0x75) {
+        target[to++] = SIMPLE_ESCAPES[escaped]!;
+        from += 2;
+        continue;
+      }
+      let point = hexAt(source, from + 2);
+      from += 6;
+      if (point >= 0xd800 && point <= 0xdfff) {
+        const low =
+          point < 0xdc00 && source[from] === BACKSLASH && source[from + 1] === 0x75 ? hexAt(source, from + 2) : 0;
+        if (low >= 0xdc00 && low <= 0xdfff) {
+          point = 0x10000 + ((point - 0xd800) << 10) + (low - 0xdc00);
+          from += 6;
+        } else {
+          point = 0xfffd;
+          this.exact = false;
+        }
+      }
+      to = writeUtf8(target, to, point);
+    }
+    this.#arena.giveBack(end - start - to);
+    return target.subarray(0, to);
+  }
+}
+
+/** By the byte after the backslash. */
+const SIMPLE_ESCAPES: Record<number, number> = {
+  34: 0x22, // "
+  92: 0x5c, // \
+  47: 0x2f, // /
+  98: 0x08, // b
+  102: 0x0c, // f
+  110: 0x0a, // n
+  114: 0x0d, // r
+  116: 0x09, // t
+};
+
+function hexAt(bytes: Buffer, at: number): number {
+  let value = 0;
+  for (let i = at; i < at + 4; i++) {
+    const c = bytes[i]!;
+    value = (value << 4) | (c <= 0x39 ? c - 0x30 : (c | 0x20) - 0x61 + 10);
+  }
+  return value;
+}
+
+function writeUtf8(target: Buffer, at: number, point: number): number {
+  let to = at;
+  if (point < 0x80) {
+    target[to++] = point;
+  } else if (point < 0x800) {
+    target[to++] = 0xc0 | (point >> 6);
+    target[to++] = 0x80 | (point & 0x3f);
+  } else if (point < 0x10000) {
+    target[to++] = 0xe0 | (point >> 12);
+    target[to++] = 0x80 | ((point >> 6) & 0x3f);
+    target[to++] = 0x80 | (point & 0x3f);
+  } else {
+    target[to++] = 0xf0 | (point >> 18);
+    target[to++] = 0x80 | ((point >> 12) & 0x3f);
+    target[to++] = 0x80 | ((point >> 6) & 0x3f);
+    target[to++] = 0x80 | (point & 0x3f);
+  }
+  return to;
+}
+
+/** A column of few different texts (status, host, service, …), filled from JSON strings. */
+export class RepeatingColumn {
+  readonly #writer: StringWriter;
+  readonly #bytes: Buffer;
+  readonly #reader: StringReader;
+  #lastStart = 0;
+  #lastLength = -1;
+  #lastId = 0;
+  #lastExact = true;
+
+  constructor(writer: StringWriter, bytes: Buffer, reader: StringReader) {
+    this.#writer = writer;
+    this.#bytes = bytes;
+    this.#reader = reader;
+  }
+
+  /** Fills the row with the JSON string whose text lies at [start, end); returns whether the column holds it exactly. */
+  set(row: number, start: number, end: number): boolean {
+    if (end - start !== this.#lastLength || !this.#isLast(start)) {
+      this.#lastId = this.#writer.intern((this.#reader.read(start, end) as Buffer).toString('utf8'));
+      this.#lastExact = this.#reader.exact;
+      this.#lastStart = start;
+      this.#lastLength = end - start;
+    }
+    this.#writer.setId(row, this.#lastId);
+    return this.#lastExact;
+  }
+
+  #isLast(start: number): boolean {
+    const bytes = this.#bytes;
+    const last = this.#lastStart;
+    for (let i = this.#lastLength - 1; i >= 0; i--) {
+      if (bytes[last + i] !== bytes[start + i]) return false;
+    }
+    return true;
+  }
+}
