@@ -492,6 +492,7 @@ class SimulatedFileSystem implements FileSystem {
         modifiedAtMs: node.modifiedAtMs,
         isDirectory: !isFile,
         linkCount: isFile ? node.linkCount : 1,
+        fileId: node.id,
       };
     });
   }

@@ -43,8 +43,11 @@ class Content {
   }
 }
 
+let nextNodeId = 1;
+
 export class FileNode {
   readonly kind = 'file';
+  readonly id = nextNodeId++;
   live = new Content();
   #durable = new Content();
   #pending: FileOperation[] = [];
@@ -113,12 +116,20 @@ export class FileNode {
     // A third each: everything to one moment (often all or nothing), each operation whole or not, each sector on its own.
     const commonCut = mode === 'keep' ? count : drawCut();
     const keptWhole = operations.map(() => random.next() < 0.5);
+    const heldBack = new Set<number>();
     const cutOfSector = new Map<number, number>();
     const holds = (index: number, sector: number): boolean => {
       if (style < 0.34) return index < commonCut;
-      if (style < 0.67) return keptWhole[index]!;
+      if (style < 0.67) {
+        // Within one sector a later write never survives without the earlier ones.
+        if (!keptWhole[index]) heldBack.add(sector);
+        return !heldBack.has(sector);
+      }
       let cut = cutOfSector.get(sector);
-      if (cut === undefined) cutOfSector.set(sector, (cut = drawCut()));
+      if (cut === undefined) {
+        cut = drawCut();
+        cutOfSector.set(sector, cut);
+      }
       return index < cut;
     };
     const sizeCut = mode === 'keep' ? count : style < 0.34 ? commonCut : drawCut();
@@ -164,6 +175,7 @@ export interface FolderOperation {
 
 export class FolderNode {
   readonly kind = 'folder';
+  readonly id = nextNodeId++;
   readonly live = new Map<string, Node>();
   readonly #durable = new Map<string, Node>();
   #pending: FolderOperation[] = [];
@@ -184,7 +196,7 @@ export class FolderNode {
     this.#settledCount += count;
     for (const operation of this.#pending.splice(0, count)) {
       // A journalling file system commits both sides of a rename together.
-      operation.after?.folder.#commit(operation.after.operation);
+      if (operation.after) operation.after.folder.#commit(operation.after.operation);
       perform(this.#durable, operation);
     }
   }

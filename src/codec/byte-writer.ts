@@ -1,0 +1,132 @@
+/** A growing little-endian byte buffer, reused from page to page. */
+export class ByteWriter {
+  #bytes: Buffer;
+  length = 0;
+
+  constructor(capacityBytes = 64 * 1024) {
+    this.#bytes = Buffer.allocUnsafeSlow(capacityBytes);
+  }
+
+  clear(): void {
+    this.length = 0;
+  }
+
+  reserve(count: number): void {
+    const needed = this.length + count;
+    if (needed <= this.#bytes.byteLength) return;
+    const grown = Buffer.allocUnsafeSlow(Math.max(needed, this.#bytes.byteLength * 2));
+    this.#bytes.copy(grown, 0, 0, this.length);
+    this.#bytes = grown;
+  }
+
+  /** A view of what was written; good until the next write. */
+  view(start = 0, end = this.length): Buffer {
+    return this.#bytes.subarray(start, end);
+  }
+
+  byte(value: number): void {
+    this.reserve(1);
+    this.#bytes[this.length++] = value;
+  }
+
+  uint32(value: number): void {
+    this.reserve(4);
+    this.length = this.#bytes.writeUInt32LE(value >>> 0, this.length);
+  }
+
+  bytes(source: Uint8Array): void {
+    this.reserve(source.byteLength);
+    this.#bytes.set(source, this.length);
+    this.length += source.byteLength;
+  }
+
+  /** Room for `count` bytes set to zero; returns where they start. */
+  zeros(count: number): number {
+    this.reserve(count);
+    const start = this.length;
+    this.#bytes.fill(0, start, start + count);
+    this.length += count;
+    return start;
+  }
+
+  /** Sets bits in a byte that was written before (little-endian bit packing). */
+  orByte(at: number, bits: number): void {
+    this.#bytes[at]! |= bits;
+  }
+
+  /** Unsigned LEB128 of a whole number below 2^53. */
+  varint(value: number): void {
+    let rest = value;
+    while (rest >= 0x80) {
+      this.byte((rest % 0x80) | 0x80);
+      rest = Math.floor(rest / 0x80);
+    }
+    this.byte(rest);
+  }
+
+  varintBig(value: bigint): void {
+    let rest = value;
+    while (rest >= 0x80n) {
+      this.byte(Number(rest & 0x7fn) | 0x80);
+      rest >>= 7n;
+    }
+    this.byte(Number(rest));
+  }
+
+  /** Zigzag LEB128 of a whole number with |value| < 2^52. */
+  zigzag(value: number): void {
+    this.varint(value >= 0 ? value * 2 : -value * 2 - 1);
+  }
+
+  zigzagBig(value: bigint): void {
+    this.varintBig(BigInt.asUintN(64, (value << 1n) ^ (value >> 63n)));
+  }
+}
+
+/**
+ * Packs `count` whole numbers of `width` bits each, least significant bit first, as Parquet's hybrid and delta encodings do.
+ * `count × width` must be a multiple of 8. Widths up to 53.
+ */
+export function packBits(
+  writer: ByteWriter,
+  values: ArrayLike<number>,
+  start: number,
+  count: number,
+  width: number,
+): void {
+  if (width === 0) return;
+  if (width > 24) {
+    packWide(writer, values, start, count, width);
+    return;
+  }
+  writer.reserve((count * width) / 8);
+  let pending = 0;
+  let bits = 0;
+  for (let i = start; i < start + count; i++) {
+    pending |= values[i]! << bits;
+    bits += width;
+    while (bits >= 8) {
+      writer.byte(pending & 0xff);
+      pending >>>= 8;
+      bits -= 8;
+    }
+  }
+}
+
+function packWide(writer: ByteWriter, values: ArrayLike<number>, start: number, count: number, width: number): void {
+  const base = writer.zeros((count * width) / 8);
+  let bit = 0;
+  for (let i = start; i < start + count; i++) {
+    let rest = values[i]!;
+    let left = width;
+    while (left > 0) {
+      const shift = bit & 7;
+      const take = Math.min(8 - shift, left);
+      const part = rest % 2 ** take;
+      writer.orByte(base + (bit >> 3), part << shift);
+      rest = (rest - part) / 2 ** take;
+      bit += take;
+      left -= take;
+    }
+  }
+}

@@ -1,0 +1,103 @@
+/** The product as a real process: started with real settings, spoken to over real sockets, killed for real. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { dirname, join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+
+export const PROJECT = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
+const NODE = join(PROJECT, 'node_modules', 'node', 'bin', 'node');
+
+export interface ProxyProcess {
+  url: string;
+  pid: number;
+  child: ChildProcess;
+  /** All log lines so far (bounded: the last 2,000). */
+  lines: string[];
+  exited: Promise<{ code: number | null; signal: NodeJS.Signals | null }>;
+  kill(signal?: NodeJS.Signals): Promise<void>;
+}
+
+export interface ProxyOptions {
+  dataFolder: string;
+  env?: Record<string, string>;
+  /** Ends the process at a named point (test/support/killing-file-system.ts). */
+  killAt?: string;
+  startWithinMs?: number;
+}
+
+const LINES_KEPT = 2000;
+
+/** Resolves once it listens; rejects with its output when it ends before that. */
+export async function startProxy(options: ProxyOptions): Promise<ProxyProcess> {
+  const entry = options.killAt ? join(PROJECT, 'test/support/killing-main.ts') : join(PROJECT, 'src/main.ts');
+  const child = spawn(NODE, [entry, 'serve'], {
+    cwd: PROJECT,
+    env: {
+      PATH: process.env.PATH ?? '',
+      HOME: process.env.HOME ?? '',
+      REDUCTRAI_HOST: '127.0.0.1',
+      REDUCTRAI_PORT: '0',
+      REPLICA_ID: 'test-replica',
+      DATA_DIR: options.dataFolder,
+      ...(options.killAt ? { TEST_KILL_AT: options.killAt } : {}),
+      ...options.env,
+    },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  const lines: string[] = [];
+  const exited = once(child, 'exit').then(([code, signal]) => ({ code, signal }));
+  const listening = new Promise<string>((resolve, reject) => {
+    for (const stream of [child.stdout!, child.stderr!]) {
+      createInterface({ input: stream }).on('line', (line) => {
+        lines.push(line);
+        if (lines.length > LINES_KEPT) lines.shift();
+        const found = /"address":"(http:[^"]+)".*"msg":"listening"/.exec(line);
+        if (found) resolve(found[1]!);
+      });
+    }
+    exited.then(({ code, signal }) =>
+      reject(new Error(`proxy ended (${code ?? signal}):\n${lines.slice(-30).join('\n')}`)),
+    );
+    setTimeout(
+      () => reject(new Error(`proxy did not listen:\n${lines.join('\n')}`)),
+      options.startWithinMs ?? 20_000,
+    ).unref();
+  });
+  let url: string;
+  try {
+    url = await listening;
+  } catch (error) {
+    child.kill('SIGKILL');
+    throw error;
+  }
+  return {
+    url,
+    pid: child.pid!,
+    child,
+    lines,
+    exited,
+    kill: async (signal = 'SIGKILL') => {
+      child.kill(signal);
+      await exited;
+    },
+  };
+}
+
+/** Runs a CLI command to its end; resolves with its output. */
+export async function runCli(
+  args: string[],
+  env: Record<string, string> = {},
+): Promise<{ code: number; stdout: string; stderr: string }> {
+  const child = spawn(NODE, [join(PROJECT, 'src/main.ts'), ...args], {
+    cwd: PROJECT,
+    env: { PATH: process.env.PATH ?? '', HOME: process.env.HOME ?? '', ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  const out: Buffer[] = [];
+  const err: Buffer[] = [];
+  child.stdout.on('data', (chunk) => out.push(chunk));
+  child.stderr.on('data', (chunk) => err.push(chunk));
+  const [code] = await once(child, 'close');
+  return { code: code ?? -1, stdout: Buffer.concat(out).toString('utf8'), stderr: Buffer.concat(err).toString('utf8') };
+}
