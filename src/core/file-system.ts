@@ -3,7 +3,7 @@
  * really has, so that a simulated disk (test/support/simulated-disk.ts) can lose or reorder what was not synced.
  * Errors are Node's own (`code` ENOENT, EEXIST, ENOSPC …).
  */
-import { constants, type Stats } from 'node:fs';
+import { constants, type Stats, writeSync } from 'node:fs';
 import { type FileHandle, link, mkdir, open, readdir, rename, stat, unlink } from 'node:fs/promises';
 
 export interface FileStat {
@@ -12,11 +12,15 @@ export interface FileStat {
   isDirectory: boolean;
   /** Names that lead to this file: tells whether a `link` whose answer was lost had taken effect. */
   linkCount: number;
+  /** The inode: with size and time it tells one file under a name from its successor. */
+  fileId: number;
 }
 
 export interface OpenFile {
   /** Writes all of `chunks` one after another at `offset`. Not durable until `sync`. */
   write(chunks: readonly Uint8Array[], offset: number): Promise<void>;
+  /** Writes all of `chunk` before it returns: survives the death of the process, not a power cut. For small records only. */
+  writeSync(chunk: Uint8Array, offset: number): void;
   /** Fills `target` from `offset`; resolves to the count of bytes read (short at the end of the file). */
   read(target: Uint8Array, offset: number): Promise<number>;
   /** `fdatasync`: content and size are durable. The directory entry is not: see `syncDirectory`. */
@@ -91,6 +95,13 @@ class NodeOpenFile implements OpenFile {
     }
   }
 
+  writeSync(chunk: Uint8Array, offset: number): void {
+    let done = 0;
+    while (done < chunk.byteLength) {
+      done += writeSync(this.#handle.fd, chunk, done, chunk.byteLength - done, offset + done);
+    }
+  }
+
   async read(target: Uint8Array, offset: number): Promise<number> {
     let done = 0;
     while (done < target.byteLength) {
@@ -149,7 +160,13 @@ export const nodeFileSystem: FileSystem = {
       if (isFileError(error, 'ENOENT') || isFileError(error, 'ENOTDIR')) return undefined;
       throw error;
     }
-    return { sizeBytes: found.size, modifiedAtMs: found.mtimeMs, isDirectory: found.isDirectory(), linkCount: found.nlink };
+    return {
+      sizeBytes: found.size,
+      modifiedAtMs: found.mtimeMs,
+      isDirectory: found.isDirectory(),
+      linkCount: found.nlink,
+      fileId: found.ino,
+    };
   },
   syncDirectory: async (path) => {
     const handle = await open(path, constants.O_RDONLY);

@@ -5,6 +5,8 @@
 import { type Column, type ColumnBatch, type ColumnKind, type ColumnSchema, NULL_ID } from '../core/columns.ts';
 
 const ROWS_AT_FIRST = 256;
+/** Which of a 64-bit value's two words is the low one on this machine. */
+const LOW_WORD = new Uint8Array(new Uint32Array([1]).buffer)[0] === 1 ? 0 : 1;
 
 interface ColumnWriter {
   /** Makes room for at least `rows` rows. */
@@ -93,6 +95,8 @@ class NumberWriter<T extends Float64Array | BigInt64Array | Int32Array, V extend
   implements ColumnWriter
 {
   #values: T;
+  /** `#values` as 32-bit words, for `setHalves`. */
+  #words: Uint32Array | undefined;
   #nulls: Uint8Array | undefined;
   #next = 0;
   readonly #nullable: boolean;
@@ -118,7 +122,18 @@ class NumberWriter<T extends Float64Array | BigInt64Array | Int32Array, V extend
       }
     } else {
       this.#values[row] = value;
+      // A row may be filled again after it ended (fields of a container that come behind its items).
+      if (this.#nulls) this.#nulls[row] = 0;
     }
+    this.#next = row + 1;
+  }
+
+  /** A 64-bit value as its unsigned halves, without a bigint. For columns of 64-bit integers only. */
+  setHalves(row: number, low: number, high: number): void {
+    this.#words ??= new Uint32Array(this.#values.buffer);
+    this.#words[row * 2 + LOW_WORD] = low;
+    this.#words[row * 2 + 1 - LOW_WORD] = high;
+    if (this.#nulls) this.#nulls[row] = 0;
     this.#next = row + 1;
   }
 
@@ -128,6 +143,7 @@ class NumberWriter<T extends Float64Array | BigInt64Array | Int32Array, V extend
     const grown = this.#make(length);
     grown.set(this.#values as never);
     this.#values = grown;
+    this.#words = undefined;
     if (this.#nulls) {
       const nulls = new Uint8Array(length);
       nulls.set(this.#nulls);

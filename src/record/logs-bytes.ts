@@ -38,24 +38,39 @@ export class StringReader {
   exact = true;
   readonly #bytes: Buffer;
   readonly #arena: ByteArena;
+  /** No backslash lies in [searchedFrom, backslash); at `backslash` is one (infinite: none to the end). */
+  #searchedFrom = 0;
+  #backslash = -1;
 
   constructor(bytes: Buffer, arena: ByteArena) {
     this.#bytes = bytes;
     this.#arena = arena;
   }
 
+  /** The first backslash in [start, end), or -1. Going forward through the body, each byte is searched once. */
+  #firstEscape(start: number, end: number): number {
+    if (start < this.#searchedFrom) {
+      const found = this.#bytes.subarray(start, end).indexOf(BACKSLASH);
+      return found === -1 ? -1 : start + found;
+    }
+    if (this.#backslash < start) {
+      const found = this.#bytes.indexOf(BACKSLASH, start);
+      this.#backslash = found === -1 ? Number.POSITIVE_INFINITY : found;
+    }
+    this.#searchedFrom = start;
+    return this.#backslash < end ? this.#backslash : -1;
+  }
+
   /** `start` and `end` lie inside the quotes. The result stays unchanged as long as the body does. */
   read(start: number, end: number): Uint8Array {
     const source = this.#bytes;
     this.exact = true;
-    const inner = source.subarray(start, end);
-    const first = inner.indexOf(BACKSLASH);
-    if (first === -1) return inner;
+    const first = this.#firstEscape(start, end);
+    if (first === -1) return source.subarray(start, end);
     // Unescaped text is never longer than what it was written as.
     const target = this.#arena.take(end - start);
-    target.set(inner.subarray(0, first));
-    let from = start + first;
-    let to = first;
+    let to = source.copy(target, 0, start, first);
+    let from = first;
     while (from < end) {
       const c = source[from]!;
       if (c !== BACKSLASH) {
@@ -90,16 +105,10 @@ export class StringReader {
 }
 
 /** By the byte after the backslash. */
-const SIMPLE_ESCAPES: Record<number, number> = {
-  34: 0x22, // "
-  92: 0x5c, // \
-  47: 0x2f, // /
-  98: 0x08, // b
-  102: 0x0c, // f
-  110: 0x0a, // n
-  114: 0x0d, // r
-  116: 0x09, // t
-};
+const SIMPLE_ESCAPES = new Uint8Array(256);
+for (const [escaped, byte] of ['""', '\\\\', '//', 'b\b', 'f\f', 'n\n', 'r\r', 't\t']) {
+  SIMPLE_ESCAPES[escaped!.charCodeAt(0)] = byte!.charCodeAt(0);
+}
 
 function hexAt(bytes: Buffer, at: number): number {
   let value = 0;

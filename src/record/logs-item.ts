@@ -5,13 +5,50 @@
 import type { JsonScanner } from '../wire/json-scanner.ts';
 import type { ByteArena } from './logs-bytes.ts';
 import * as letters from './logs-shape.ts';
-import { MS_BELOW, MS_FROM, timeOfNumber, timeOfText } from './logs-time.ts';
+import { MS_FROM, timeOfNumber, timeOfText } from './logs-time.ts';
 
 const QUOTE = 0x22;
-const ATTRIBUTE = '';
+/** Whole numbers below MS_BELOW have at most 14 digits. */
+const MS_DIGITS_MAX = 14;
+/** In the place of a letter: the member has no column. */
+const ATTRIBUTE = 0;
 
-/** Keys that may have a column, as bits of a set. */
-const SEEN = { message: 1, status: 2, hostname: 4, host: 8, service: 16, ddsource: 32, source: 64, ddtags: 128, timestamp: 256 };
+/** Keys that mean something here; those below TIMESTAMP go to a text column when they are strings. */
+const KEYS = [
+  'message',
+  'status',
+  'hostname',
+  'host',
+  'service',
+  'ddsource',
+  'source',
+  'ddtags',
+  'timestamp',
+  '@timestamp',
+  'date',
+  'dd.trace_id',
+  'dd.span_id',
+  'trace_id',
+  'span_id',
+  'dd',
+] as const;
+const KEY = Object.fromEntries(KEYS.map((key, i) => [key, i])) as Record<(typeof KEYS)[number], number>;
+const OTHER_KEY = KEYS.length;
+const KEY_NUMBERS = new Map<string, number>(KEYS.map((key, i) => [key, i]));
+
+/** Letter of the shape by key, as a character code, for the keys below TIMESTAMP. */
+const TEXT_LETTERS = [
+  letters.MESSAGE_TEXT,
+  letters.STATUS,
+  letters.HOSTNAME,
+  letters.HOST,
+  letters.SERVICE,
+  letters.DDSOURCE,
+  letters.SOURCE,
+  letters.DDTAGS,
+].map((letter) => letter.charCodeAt(0));
+const MESSAGE_JSON = letters.MESSAGE_JSON.charCodeAt(0);
+const TIMESTAMP = letters.TIMESTAMP.charCodeAt(0);
 
 /** How much a source of the time or of the trace id counts: the highest one found wins. */
 const RANK = { date: 1, atTimestamp: 2, timestamp: 3, bare: 1, nested: 2, dotted: 3 };
@@ -33,17 +70,20 @@ export class LogItem {
   spanId: string | undefined;
 
   readonly #scanner: JsonScanner;
-  /** Per member: its letter ('' for an attribute), start of its key and of its value, end of its value. */
-  readonly #letters: string[] = [];
+  /** Per member: its letter, where its key and its value lie, its key's number. Of the item before until overwritten. */
+  readonly #letters: number[] = [];
   readonly #keyStarts: number[] = [];
+  readonly #keyEnds: number[] = [];
+  readonly #keyNumbers: number[] = [];
   readonly #valueStarts: number[] = [];
   readonly #valueEnds: number[] = [];
   #count = 0;
-  #seen = 0;
-  #hostname = -1;
-  #hostOnly = -1;
-  #ddsource = -1;
-  #sourceOnly = -1;
+  /** Letters of `#shape`, which is what most items of a body share. */
+  readonly #shapeLetters: number[] = [];
+  #shapeCount = -1;
+  #shape = '';
+  /** Member of each key below TIMESTAMP, and TIMESTAMP: -1 not seen, -2 seen but no string. */
+  readonly #members = new Int32Array(KEY.timestamp + 1);
   #timeRank = 0;
   #traceRank = 0;
   #spanRank = 0;
@@ -62,128 +102,96 @@ export class LogItem {
 
   /** Reads the object at the cursor. Throws JsonSyntaxError. */
   read(): void {
-    this.#reset();
-    const scanner = this.#scanner;
-    const bytes = scanner.bytes;
-    scanner.enterObject();
-    for (;;) {
-      let keyStart = scanner.offset;
-      const key = scanner.nextKey();
-      if (key === undefined) break;
-      // Between two members lie only white space and a comma.
-      while (bytes[keyStart] !== QUOTE) keyStart += 1;
-      const member = this.#count;
-      this.#count += 1;
-      this.#keyStarts[member] = keyStart;
-      this.#valueStarts[member] = scanner.offset;
-      this.#letters[member] = this.#readMember(key, member);
-      this.#valueEnds[member] = scanner.offset;
-    }
-    this.#resolve();
-  }
-
-  #reset(): void {
-    this.message = -1;
-    this.status = -1;
-    this.host = -1;
-    this.service = -1;
-    this.source = -1;
-    this.tags = -1;
+    this.#members.fill(-1);
     this.hasDuplicate = false;
     this.timeMs = undefined;
     this.traceId = undefined;
     this.spanId = undefined;
-    this.#count = 0;
-    this.#seen = 0;
-    this.#hostname = -1;
-    this.#hostOnly = -1;
-    this.#ddsource = -1;
-    this.#sourceOnly = -1;
     this.#timeRank = 0;
     this.#traceRank = 0;
     this.#spanRank = 0;
+    const scanner = this.#scanner;
+    let member = 0;
+    let attributes = 0;
+    scanner.enterObject();
+    while (scanner.passKey()) {
+      const key = this.#keyNumber(member);
+      this.#valueStarts[member] = scanner.offset;
+      const letter = this.#readMember(key, member);
+      if (letter === ATTRIBUTE) attributes += 1;
+      this.#letters[member] = letter;
+      this.#valueEnds[member] = scanner.offset;
+      member += 1;
+    }
+    this.#count = member;
+    this.attributeCount = attributes;
+    this.#resolve();
+  }
+
+  /** Number of the key just passed. Items of one body mostly have the same keys in the same places. */
+  #keyNumber(member: number): number {
+    const scanner = this.#scanner;
+    const start = scanner.keyStart;
+    const end = scanner.keyEnd;
+    const lastStart = this.#keyStarts[member];
+    const isKnown = lastStart !== undefined && this.#keyEnds[member]! - lastStart === end - start;
+    let key = isKnown && sameBytes(scanner.bytes, lastStart, start, end - start) ? this.#keyNumbers[member]! : -1;
+    if (key === -1) {
+      const after = scanner.offset;
+      scanner.offset = start;
+      key = KEY_NUMBERS.get(scanner.readString()) ?? OTHER_KEY;
+      scanner.offset = after;
+    }
+    this.#keyStarts[member] = start;
+    this.#keyEnds[member] = end;
+    this.#keyNumbers[member] = key;
+    return key;
   }
 
   /** Moves over the value at the cursor and returns the member's letter. */
-  #readMember(key: string, member: number): string {
+  #readMember(key: number, member: number): number {
     const scanner = this.#scanner;
-    switch (key) {
-      case 'message': {
-        this.#see(SEEN.message);
-        this.message = member;
-        const isText = scanner.bytes[scanner.offset] === QUOTE;
-        scanner.skipValue();
-        return isText ? letters.MESSAGE_TEXT : letters.MESSAGE_JSON;
+    if (key <= KEY.timestamp) {
+      if (this.#members[key] !== -1) this.hasDuplicate = true;
+      if (key === KEY.timestamp) {
+        this.#members[key] = -2;
+        return this.#readTimestamp() ? TIMESTAMP : ATTRIBUTE;
       }
-      case 'status':
-        if (!this.#passText(SEEN.status)) return ATTRIBUTE;
-        this.status = member;
-        return letters.STATUS;
-      case 'hostname':
-        if (!this.#passText(SEEN.hostname)) return ATTRIBUTE;
-        this.#hostname = member;
-        return letters.HOSTNAME;
-      case 'host':
-        if (!this.#passText(SEEN.host)) return ATTRIBUTE;
-        this.#hostOnly = member;
-        return letters.HOST;
-      case 'service':
-        if (!this.#passText(SEEN.service)) return ATTRIBUTE;
-        this.service = member;
-        return letters.SERVICE;
-      case 'ddsource':
-        if (!this.#passText(SEEN.ddsource)) return ATTRIBUTE;
-        this.#ddsource = member;
-        return letters.DDSOURCE;
-      case 'source':
-        if (!this.#passText(SEEN.source)) return ATTRIBUTE;
-        this.#sourceOnly = member;
-        return letters.SOURCE;
-      case 'ddtags':
-        if (!this.#passText(SEEN.ddtags)) return ATTRIBUTE;
-        this.tags = member;
-        return letters.DDTAGS;
-      case 'timestamp':
-        this.#see(SEEN.timestamp);
-        return this.#readTimestamp() ? letters.TIMESTAMP : ATTRIBUTE;
-      case '@timestamp':
+      if (scanner.bytes[scanner.offset] === QUOTE) {
+        scanner.passString();
+        this.#members[key] = member;
+        return TEXT_LETTERS[key]!;
+      }
+      scanner.skipValue();
+      this.#members[key] = key === KEY.message ? member : -2;
+      return key === KEY.message ? MESSAGE_JSON : ATTRIBUTE;
+    }
+    switch (key) {
+      case KEY['@timestamp']:
         this.#readTime(RANK.atTimestamp);
-        return ATTRIBUTE;
-      case 'date':
+        break;
+      case KEY.date:
         this.#readTime(RANK.date);
-        return ATTRIBUTE;
-      case 'dd.trace_id':
+        break;
+      case KEY['dd.trace_id']:
         this.#setTrace(RANK.dotted, this.#readId());
-        return ATTRIBUTE;
-      case 'dd.span_id':
+        break;
+      case KEY['dd.span_id']:
         this.#setSpan(RANK.dotted, this.#readId());
-        return ATTRIBUTE;
-      case 'trace_id':
+        break;
+      case KEY.trace_id:
         this.#setTrace(RANK.bare, this.#readId());
-        return ATTRIBUTE;
-      case 'span_id':
+        break;
+      case KEY.span_id:
         this.#setSpan(RANK.bare, this.#readId());
-        return ATTRIBUTE;
-      case 'dd':
+        break;
+      case KEY.dd:
         this.#readNestedIds();
-        return ATTRIBUTE;
+        break;
       default:
         scanner.skipValue();
-        return ATTRIBUTE;
     }
-  }
-
-  #see(bit: number): void {
-    if ((this.#seen & bit) !== 0) this.hasDuplicate = true;
-    this.#seen |= bit;
-  }
-
-  /** Moves over the value; true when it is a string. */
-  #passText(bit: number): boolean {
-    this.#see(bit);
-    const isText = this.#scanner.bytes[this.#scanner.offset] === QUOTE;
-    this.#scanner.skipValue();
-    return isText;
+    return ATTRIBUTE;
   }
 
   /** True when the value is a number that `time` says exactly: whole milliseconds, written in digits alone. */
@@ -194,11 +202,18 @@ export class LogItem {
       return false;
     }
     const start = scanner.offset;
-    const value = scanner.readNumber();
-    this.#setTime(RANK.timestamp, timeOfNumber(value));
-    if (!(value >= MS_FROM && value < MS_BELOW) || !Number.isInteger(value)) return false;
-    // 12 to 14 digits and nothing else: no fraction, no exponent.
-    return scanner.offset - start === String(value).length;
+    const bytes = scanner.bytes;
+    let value = 0;
+    let at = start;
+    for (let c = bytes[at]!; c >= 0x30 && c <= 0x39 && at - start < MS_DIGITS_MAX; c = bytes[++at]!)
+      value = value * 10 + c - 0x30;
+    scanner.skipValue();
+    if (at === scanner.offset && value >= MS_FROM) {
+      this.#setTime(RANK.timestamp, value);
+      return true;
+    }
+    this.#setTime(RANK.timestamp, timeOfNumber(Number(bytes.toString('latin1', start, scanner.offset))));
+    return false;
   }
 
   #readTime(rank: number): void {
@@ -221,7 +236,7 @@ export class LogItem {
     const type = scanner.type();
     if (type === 'string') return scanner.readString();
     const slice = scanner.sliceValue();
-    return type === 'number' ? slice.latin1Slice() : undefined;
+    return type === 'number' ? slice.toString('latin1') : undefined;
   }
 
   #setTrace(rank: number, id: string | undefined): void {
@@ -253,17 +268,39 @@ export class LogItem {
 
   /** `hostname` goes before `host` and `ddsource` before `source`; the one that has to stand back is an attribute. */
   #resolve(): void {
-    this.host = this.#hostname !== -1 ? this.#hostname : this.#hostOnly;
-    if (this.#hostname !== -1 && this.#hostOnly !== -1) this.#letters[this.#hostOnly] = ATTRIBUTE;
-    this.source = this.#ddsource !== -1 ? this.#ddsource : this.#sourceOnly;
-    if (this.#ddsource !== -1 && this.#sourceOnly !== -1) this.#letters[this.#sourceOnly] = ATTRIBUTE;
-    let attributes = 0;
-    for (let i = 0; i < this.#count; i++) if (this.#letters[i] === ATTRIBUTE) attributes += 1;
-    this.attributeCount = attributes;
+    const members = this.#members;
+    this.message = Math.max(members[KEY.message]!, -1);
+    this.status = Math.max(members[KEY.status]!, -1);
+    this.service = Math.max(members[KEY.service]!, -1);
+    this.tags = Math.max(members[KEY.ddtags]!, -1);
+    this.host = this.#first(members[KEY.hostname]!, members[KEY.host]!);
+    this.source = this.#first(members[KEY.ddsource]!, members[KEY.source]!);
+  }
+
+  #first(preferred: number, other: number): number {
+    if (preferred < 0) return Math.max(other, -1);
+    if (other >= 0) {
+      this.#letters[other] = ATTRIBUTE;
+      this.attributeCount += 1;
+    }
+    return preferred;
   }
 
   /** See logs-shape.ts. */
   shape(): string {
+    const letters = this.#letters;
+    const known = this.#shapeLetters;
+    let isSame = this.#count === this.#shapeCount;
+    for (let i = 0; isSame && i < this.#count; i++) isSame = letters[i] === known[i];
+    if (!isSame) {
+      this.#shape = this.#makeShape();
+      this.#shapeCount = this.#count;
+      for (let i = 0; i < this.#count; i++) known[i] = letters[i]!;
+    }
+    return this.#shape;
+  }
+
+  #makeShape(): string {
     if (this.#count === 0) return letters.EMPTY_SHAPE;
     let shape = '';
     let run = 0;
@@ -275,7 +312,7 @@ export class LogItem {
       }
       if (run > 0) shape += run;
       run = 0;
-      shape += letter;
+      shape += String.fromCharCode(letter);
     }
     return run > 0 ? shape + run : shape;
   }
@@ -291,10 +328,16 @@ export class LogItem {
     let to = 0;
     for (let i = 0; i < this.#count; i++) {
       if (this.#letters[i] !== ATTRIBUTE) continue;
-      target[to++] = to === 1 ? 0x7b : 0x2c;
+      target[to] = to === 0 ? 0x7b : 0x2c;
+      to += 1;
       to += bytes.copy(target, to, this.#keyStarts[i]!, this.#valueEnds[i]!);
     }
     target[to] = 0x7d;
     return target;
   }
+}
+
+function sameBytes(bytes: Buffer, a: number, b: number, byteLength: number): boolean {
+  for (let i = 0; i < byteLength; i++) if (bytes[a + i] !== bytes[b + i]) return false;
+  return true;
 }

@@ -7,7 +7,7 @@
 /** Numbers from here on are milliseconds; smaller ones are seconds (as milliseconds, 1e11 is March 1973). */
 export const MS_FROM = 1e11;
 /** Numbers from here on are microseconds, and from MS_FROM × 1e6 on nanoseconds. */
-export const MS_BELOW = 1e14;
+const MS_BELOW = 1e14;
 const NS_FROM = 1e17;
 /** Largest time a JavaScript date can hold; beyond it the guess is given up. */
 const TIME_MS_MAX = 8.64e15;

@@ -77,6 +77,8 @@ function defaultsOf(path: string): RequestDefaults {
   };
 }
 
+const TWO_32 = 2 ** 32;
+
 /** The columns that every kind of log body fills alike. */
 class LogColumns {
   readonly builder = new BatchBuilder(SIGNAL_COLUMNS.logs);
@@ -119,7 +121,9 @@ class LogColumns {
     this.#item.set(row, item);
     this.#point.set(row, 0);
     this.#kind.setId(row, kind);
-    this.#time.set(row, BigInt(timeMs));
+    // Without a bigint per row, where that is simple.
+    if (timeMs >= 0) this.#time.setHalves(row, timeMs % TWO_32, Math.floor(timeMs / TWO_32));
+    else this.#time.set(row, BigInt(timeMs));
     this.builder.endRow();
   }
 }
@@ -269,3 +273,5 @@ function decodeText(input: DecodeInput): DecodeResult {
   if (count > ROWS_PER_ENVELOPE_MAX) return wholeBodyOpaque(input, count);
   return { ok: true, batch: columns.builder.finish(), itemCount: count, opaqueCount: 0, holdsSecret: false };
 }
+
+export { renderLog } from './logs-render.ts';

@@ -5,7 +5,7 @@
 import { isUtf8 } from 'node:buffer';
 import { textOfDouble } from '../wire/json-number.ts';
 
-const ARENA_BYTES_AT_FIRST = 16 * 1024;
+const ARENA_BYTES_AT_FIRST = 2 * 1024;
 const ARENA_BYTES_MAX = 1024 * 1024;
 /** Up to so many keys of one object, doubles are looked for by comparing hashes pairwise; beyond, in a Set. */
 const KEYS_COMPARED_MAX = 48;
@@ -97,7 +97,7 @@ export class JsonText {
 
   /** Base64 of bytes[start, stop), quoted. */
   base64(bytes: Buffer, start: number, stop: number): void {
-    this.plain(`"${bytes.base64Slice(start, stop)}"`);
+    this.plain(`"${bytes.toString('base64', start, stop)}"`);
   }
 
   /** The UTF-8 text bytes[start, stop), quoted and escaped. False: it is not UTF-8; what is not, is written as U+FFFD. */
@@ -150,7 +150,7 @@ export class JsonText {
     this.ascii = false;
     if (isUtf8(bytes.subarray(start, stop))) return true;
     this.#at = from;
-    this.json(JSON.stringify(bytes.utf8Slice(start, stop)));
+    this.json(JSON.stringify(bytes.toString('utf8', start, stop)));
     return false;
   }
 
@@ -175,7 +175,7 @@ export class JsonText {
     let hash = 0x811c9dc5;
     for (let i = start; i < stop; i++) hash = Math.imul(hash ^ bytes[i]!, 0x01000193);
     if (this.#keys.has(`#${hash | 0}`)) return false;
-    const key = bytes.latin1Slice(start, stop);
+    const key = bytes.toString('latin1', start, stop);
     if (this.#keys.has(`=${key}`)) return false;
     this.#keys.add(`=${key}`);
     return true;
@@ -188,8 +188,8 @@ export class JsonText {
   /** The text as a string; the next text overwrites it. */
   takeText(): string {
     return this.ascii
-      ? this.#arena.latin1Slice(this.#start, this.#at)
-      : this.#arena.utf8Slice(this.#start, this.#at);
+      ? this.#arena.toString('latin1', this.#start, this.#at)
+      : this.#arena.toString('utf8', this.#start, this.#at);
   }
 
   /** The text's bytes, which stay as they are for good. */

@@ -40,6 +40,9 @@ export class JsonScanner {
   stringExact = true;
   /** After `readNumber`: false when the double does not stand for the decimal that was sent. */
   numberExact = true;
+  /** After `passKey`: where the key lies. */
+  keyStart = 0;
+  keyEnd = 0;
   readonly #end: number;
   #depth = 0;
   /** At depth d: an element has been seen, so that a comma must come next. */
@@ -118,6 +121,21 @@ export class JsonScanner {
     return key;
   }
 
+  /** Like `nextKey`, but the key stays unread, with its quotes at [keyStart, keyEnd). False at the closing brace. */
+  passKey(): boolean {
+    if (!this.#nextMember(CLOSE_BRACE, 'an object')) return false;
+    this.skipSpace();
+    if (this.bytes[this.offset] !== QUOTE || this.offset >= this.#end) this.fail('expected a key');
+    this.keyStart = this.offset;
+    this.#passString();
+    this.keyEnd = this.offset;
+    this.skipSpace();
+    if (this.bytes[this.offset] !== COLON || this.offset >= this.#end) this.fail("expected ':'");
+    this.offset += 1;
+    this.skipSpace();
+    return true;
+  }
+
   /** True: the cursor is at the next element of the array entered last. False: its end was consumed. */
   nextElement(): boolean {
     if (!this.#nextMember(CLOSE_BRACKET, 'an array')) return false;
@@ -158,6 +176,11 @@ export class JsonScanner {
     const text = JSON.parse(`"${inner.toString('utf8')}"`) as string;
     if (!text.isWellFormed()) this.stringExact = false;
     return text;
+  }
+
+  /** Moves over the string at the cursor and checks it. */
+  passString(): void {
+    this.#passString();
   }
 
   /** Moves over the string at the cursor and checks it; returns what is in it (NON_ASCII, ESCAPED). */

@@ -293,9 +293,9 @@ export class MsgpackReader {
   /** Text of the string passed last; sets `stringExact`. */
   text(): string {
     this.stringExact = isAscii(this.bytes, this.start, this.stop);
-    if (this.stringExact) return this.bytes.latin1Slice(this.start, this.stop);
+    if (this.stringExact) return this.bytes.toString('latin1', this.start, this.stop);
     this.stringExact = isUtf8(this.bytes.subarray(this.start, this.stop));
-    return this.bytes.utf8Slice(this.start, this.stop);
+    return this.bytes.toString('utf8', this.start, this.stop);
   }
 
   /** Moves over the value at the cursor. `depth`: how deep it is nested already. */
@@ -436,5 +436,5 @@ export function renderKey(reader: MsgpackReader, rendering: JsonRendering, depth
 }
 
 function base64Of(reader: MsgpackReader): string {
-  return reader.bytes.base64Slice(reader.start, reader.stop);
+  return reader.bytes.toString('base64', reader.start, reader.stop);
 }

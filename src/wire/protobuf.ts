@@ -114,6 +114,12 @@ export class ProtobufReader {
     return this.#high * TWO_32 + this.#low;
   }
 
+  /** An unsigned varint as a number; beyond 2^53 - 1 it is NaN, and the caller keeps the bytes. */
+  uint64Number(): number {
+    this.#varint();
+    return this.#high >= 0x200000 ? Number.NaN : this.#high * TWO_32 + this.#low;
+  }
+
   uint64(): bigint {
     this.#varint();
     if (this.#high === 0) return BigInt(this.#low);
@@ -156,8 +162,8 @@ export class ProtobufReader {
     // Halve without losing the bit that moves from the high to the low word.
     const low = ((this.#low >>> 1) | (this.#high << 31)) >>> 0;
     const half = (this.#high >>> 1) * TWO_32 + low;
-    if (half > Number.MAX_SAFE_INTEGER - 1) return Number.NaN;
-    return (this.#low & 1) === 0 ? half : -half - 1;
+    if (half > Number.MAX_SAFE_INTEGER) return Number.NaN;
+    return (this.#low & 1) === 0 ? half : safe(-half - 1);
   }
 
   bool(): boolean {
@@ -224,9 +230,9 @@ export class ProtobufReader {
     let at = start;
     while (at < end && buffer[at]! < 0x80) at += 1;
     if (at === end)
-      return end - start <= SHORT_STRING_BYTES ? shortText(buffer, start, end) : buffer.latin1Slice(start, end);
+      return end - start <= SHORT_STRING_BYTES ? shortText(buffer, start, end) : buffer.toString('latin1', start, end);
     if (!isUtf8(buffer.subarray(at, end))) this.stringExact = false;
-    return buffer.utf8Slice(start, end);
+    return buffer.toString('utf8', start, end);
   }
 
   /** A reader over an embedded message; this cursor moves behind it. */

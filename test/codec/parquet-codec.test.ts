@@ -76,7 +76,7 @@ function randomColumn(column: ColumnSchema, rows: number, random: () => number):
   for (let i = 0; i < rows; i++) {
     values[i] = nulls[i]
       ? 0n
-      : style === 0
+      : style === 0 && column.kind !== 'timestampMs'
         ? BigInt(i) * 1_000_000_007n + 1_700_000_000_000_000_000n
         : style === 1
           ? // Readers refuse a millisecond time beyond the year 294247; decoders never write one.

@@ -81,7 +81,9 @@ describe('simulated disk', () => {
       },
       (content) => String(content('/data/x')),
     );
-    expect(contentLost).toEqual(new Set(['kept', '', '\0\0\0\0']));
+    // Writes go in two steps, so a prefix may have reached the disk; the size may have come without the data.
+    for (const text of contentLost) expect(text).toMatch(/^(k|ke|kep|kept)?\0*$/);
+    for (const text of ['kept', '', '\0\0\0\0']) expect(contentLost).toContain(text);
   });
 
   it('loses a whole folder whose own entry was not synced', async () => {

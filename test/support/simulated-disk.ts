@@ -66,6 +66,8 @@ export interface SimulatedDisk {
   whenDown(): Promise<void>;
   /** The next such operation fails with this error code (`EIO`, `EACCES` …). A failed sync loses or keeps data as drawn. */
   failNext(operation: DiskOperation, code: string, options?: FailOptions): void;
+  /** Drops the failures that were planned and have not happened. */
+  forgetFailures(): void;
   /** Paths of all files as the process sees them, sorted. */
   files(): string[];
   /** Content as the process sees it; undefined when there is no such file. */
@@ -164,6 +166,10 @@ class Disk implements SimulatedDisk {
 
   failNext(operation: DiskOperation, code: string, options: FailOptions = {}): void {
     this.#failures.push({ ...options, operation, code, left: options.times ?? 1 });
+  }
+
+  forgetFailures(): void {
+    this.#failures = [];
   }
 
   files(): string[] {

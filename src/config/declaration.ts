@@ -1,0 +1,371 @@
+/**
+ * Every setting of the product, declared once. Loading, messages, `--help` and docs/reference/configuration.md all come from here.
+ *
+ * A setting's path in the YAML file is its group and its name in snake case, without a trailing unit of time (`flushAfterMs`
+ * is `archive.flush_after`, as the value tells its unit). Without `env` its variable is REDUCTRAI_<GROUP>_<NAME>.
+ */
+import { GIB, MIB } from '../core/limits.ts';
+import { boolean, bytes, choice, duration, fraction, integer, secret, secretList, text, url } from './kinds.ts';
+
+const SECOND_MS = 1000;
+const MINUTE_MS = 60 * SECOND_MS;
+const HOUR_MS = 60 * MINUTE_MS;
+const DAY_MS = 24 * HOUR_MS;
+const WORKERS_MAX = 64;
+
+const AGGREGATION = { pattern: /^(none|raw|\d{1,6}(s|m|h|d))$/, form: '`none` or an interval such as `5m`' };
+const SEAL_KEY_FORM = 'must be 32 bytes in base64';
+
+function checkSealKey(value: string): string | undefined {
+  const isBase64 = /^[A-Za-z0-9+/_-]{43}=?$/.test(value);
+  return isBase64 && Buffer.from(value, 'base64').byteLength === 32 ? undefined : SEAL_KEY_FORM;
+}
+
+/** A replica id is part of keys and folder names: lower-case letters, digits and dashes, at most 63. */
+export function replicaIdOf(hostname: string): string {
+  const id = hostname
+    .toLowerCase()
+    .replace(/[^a-z0-9]+/g, '-')
+    .replace(/^-+/, '')
+    .slice(0, 63)
+    .replace(/-+$/, '');
+  return id === '' ? 'replica' : id;
+}
+
+/** Five fields of a cron schedule: numbers, `*`, lists, ranges, steps, names of months and days. */
+const CRON = /^(@(hourly|daily|weekly|monthly)|([\dA-Za-z*,/-]+\s+){4}[\dA-Za-z*,/-]+)$/;
+
+const LATER = 'accepted' as const;
+
+export const SETTINGS = {
+  server: {
+    host: text({ env: ['REDUCTRAI_HOST'], default: '0.0.0.0', help: 'Address to listen on.' }),
+    port: integer({
+      env: ['REDUCTRAI_PORT'],
+      default: 8080,
+      min: 0,
+      max: 65535,
+      help: 'Port to listen on; 0 takes a free one.',
+    }),
+    adminPort: integer({
+      env: ['REDUCTRAI_ADMIN_PORT'],
+      min: 0,
+      max: 65535,
+      help: 'Own port for /health, /livez, /readyz, /metrics and /status; they are on the main port when it is not set.',
+    }),
+    dataDir: text({
+      env: ['DATA_DIR', 'REDUCTRAI_DATA_DIR'],
+      default: './data',
+      help: 'Folder of the journal and, without other storage, of what is kept.',
+    }),
+    replicaId: text({
+      env: ['REPLICA_ID', 'REDUCTRAI_REPLICA_ID'],
+      pattern: /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/,
+      form: 'at most 63 of a-z, 0-9 and -, beginning and ending with a letter or digit',
+      defaultFrom: { text: 'the host name', of: ({ hostname }) => replicaIdOf(hostname) },
+      help: 'Name of this replica; no two running replicas may share one.',
+    }),
+    logLevel: choice(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'], {
+      env: ['LOG_LEVEL', 'REDUCTRAI_LOG_LEVEL'],
+      default: 'info',
+      help: 'Least severe log lines that are written.',
+    }),
+    connectionAgeMaxMs: duration({
+      default: 5 * MINUTE_MS,
+      min: SECOND_MS,
+      max: DAY_MS,
+      help: "Age at which a client's connection is closed (with jitter), so that agents spread over new replicas.",
+    }),
+    drainDeadlineMs: duration({
+      env: ['REDUCTRAI_DRAIN_DEADLINE'],
+      default: 30 * SECOND_MS,
+      min: SECOND_MS,
+      max: HOUR_MS,
+      help: 'Time to finish after SIGTERM.',
+    }),
+    licenseKey: secret({
+      env: ['REDUCTRAI_LICENSE_KEY'],
+      status: 'ignored',
+      help: 'Accepted for old manifests; nothing is gated.',
+    }),
+  },
+  intake: {
+    apiKeysAllowed: secretList({
+      env: ['API_KEYS_ALLOWED', 'REDUCTRAI_API_KEYS_ALLOWED'],
+      default: [],
+      help: 'API keys that callers may use; empty allows any.',
+    }),
+    bodyBytesMax: bytes({ default: 64 * MIB, min: 64 * 1024, max: GIB, help: 'Largest body as received.' }),
+    decompressedBytesMax: bytes({
+      default: 100 * MIB,
+      min: 64 * 1024,
+      max: GIB,
+      help: 'Largest body once decompressed.',
+    }),
+    inflightBytesMax: bytes({
+      default: 256 * MIB,
+      min: MIB,
+      max: 1024 * GIB,
+      help: 'Bytes of bodies being read, inflated and decoded, over the whole process; above it callers get 503.',
+    }),
+    decodeWorkers: integer({
+      min: 1,
+      max: WORKERS_MAX,
+      defaultFrom: {
+        text: 'one less than the processors, 1 to 8',
+        of: ({ cpuCount }) => Math.min(8, Math.max(1, cpuCount - 1)),
+      },
+      help: 'Threads that decompress and decode bodies.',
+    }),
+  },
+  journal: {
+    durability: choice(['memory', 'disk'], {
+      env: ['DURABILITY', 'REDUCTRAI_DURABILITY'],
+      default: 'disk',
+      refused: { store: 'is `store`, which is not available yet: use `disk`' },
+      help: 'What an acknowledgement means: `disk` synced to the journal, `memory` received and decoded (development only).',
+    }),
+    budgetBytes: bytes({
+      default: 4 * GIB,
+      min: 8 * MIB,
+      max: 64 * 1024 * GIB,
+      help: 'Size of the journal; when it is full callers get 503.',
+    }),
+    fileBytesMax: bytes({
+      default: 64 * MIB,
+      min: MIB,
+      max: 4 * GIB,
+      help: 'A journal file larger than this is followed by a new one.',
+    }),
+    ageMaxMs: duration({
+      status: LATER,
+      default: 3 * DAY_MS,
+      min: MINUTE_MS,
+      max: 365 * DAY_MS,
+      help: 'Age of the oldest envelope at which the journal is reported as stuck.',
+    }),
+    retryWindowMs: duration({
+      default: 15 * MINUTE_MS,
+      min: SECOND_MS,
+      max: DAY_MS,
+      help: "How long a sender's retry of an unconfirmed request is recognised.",
+    }),
+    sealKey: secret({
+      env: ['SEAL_KEY', 'REDUCTRAI_SEAL_KEY'],
+      check: checkSealKey,
+      help: 'Key that seals secrets at rest, 32 bytes in base64; without it one is generated into the data folder.',
+    }),
+    sealKeysOld: secretList({
+      env: ['SEAL_KEYS_OLD', 'REDUCTRAI_SEAL_KEYS_OLD'],
+      check: checkSealKey,
+      default: [],
+      help: 'Earlier seal keys, which still open what they sealed.',
+    }),
+  },
+  archive: {
+    compression: choice(['light', 'medium', 'heavy'], {
+      env: ['REDUCTRAI_COMPRESSION_LEVEL'],
+      default: 'medium',
+      help: 'How hard new segments are compressed (zstd level 1, 3 or 9).',
+    }),
+    flushAfterMs: duration({
+      default: 5 * MINUTE_MS,
+      min: 100,
+      max: DAY_MS,
+      help: 'Age of the oldest unflushed envelope that starts a flush.',
+    }),
+    flushBytesMax: bytes({ default: 128 * MIB, min: 64 * 1024, max: 16 * GIB, help: 'Raw bytes that start a flush.' }),
+    flushRowsMax: integer({ default: 2_000_000, min: 1, max: 100_000_000, help: 'Rows that start a flush.' }),
+    heldBytesMax: bytes({
+      default: 128 * MIB,
+      min: MIB,
+      max: 1024 * GIB,
+      help: 'Decoded batches held in memory; what comes on top is decoded again from the journal.',
+    }),
+  },
+  forward: {
+    mode: choice(['all', 'store-only', 'forward-only'], {
+      env: ['PROXY_MODE', 'REDUCTRAI_PROXY_MODE'],
+      default: 'all',
+      refused: { sample: 'is `sample`, which is not available yet: use `all`, `store-only` or `forward-only`' },
+      help: 'What becomes of accepted data: kept and forwarded, only kept, or only forwarded. With no setting of `forward` at all, `store-only`.',
+    }),
+    sampleRate: fraction({
+      env: ['SAMPLE_RATE'],
+      status: LATER,
+      default: 1,
+      min: 0,
+      max: 1,
+      help: 'Share that `sample` forwards.',
+    }),
+    datadogApiKey: secret({
+      env: ['DATADOG_API_KEY', 'DD_API_KEY'],
+      help: "Datadog API key that everything is forwarded with; without it the callers' own keys are used, sealed at rest.",
+    }),
+    datadogSite: text({
+      env: ['DD_SITE'],
+      pattern: /^[a-z0-9-]+(\.[a-z0-9-]+)+$/i,
+      form: 'a domain such as datadoghq.eu',
+      default: 'datadoghq.com',
+      help: 'Datadog site; the host of each signal follows from it.',
+    }),
+    datadogEndpoint: url({
+      env: ['DATADOG_ENDPOINT'],
+      help: "Datadog's API as a URL, in place of the site: of a Datadog host the site is taken, any other host gets everything.",
+    }),
+    forwardTo: url({
+      env: ['FORWARD_TO'],
+      help: 'One URL that gets everything, whatever the site (another proxy, a test).',
+    }),
+    agentUrl: url({
+      env: ['AGENT_URL'],
+      help: "Datadog Agent that tracers' requests are relayed to, such as http://agent:8126.",
+    }),
+    concurrency: integer({ default: 16, min: 1, max: 1024, help: 'Requests to one upstream at a time.' }),
+    ageMaxMs: duration({
+      default: DAY_MS,
+      min: MINUTE_MS,
+      max: 365 * DAY_MS,
+      help: 'Age at which an undelivered envelope becomes a dead letter.',
+    }),
+    spillShare: fraction({
+      default: 0.5,
+      min: 0.01,
+      max: 0.95,
+      help: "Share of the journal's budget that an upstream's backlog may hold before it moves to spill objects.",
+    }),
+    newRelicApiKey: secret({ env: ['NEW_RELIC_API_KEY'], status: LATER, help: 'New Relic licence key.' }),
+    otlpEndpoint: url({ env: ['OTLP_ENDPOINT'], status: LATER, help: 'OTLP/HTTP endpoint to forward to.' }),
+    prometheusEndpoint: url({
+      env: ['PROMETHEUS_ENDPOINT'],
+      status: LATER,
+      help: 'Prometheus remote-write endpoint to forward to.',
+    }),
+  },
+  storageHot: {
+    enabled: boolean({ env: ['STORAGE_HOT_ENABLED'], status: LATER, default: true, help: 'Keep a hot tier.' }),
+    retentionDays: integer({
+      env: ['STORAGE_HOT_RETENTION_DAYS'],
+      status: LATER,
+      default: 7,
+      min: 1,
+      max: 36500,
+      help: 'Days in the hot tier.',
+    }),
+    path: text({
+      env: ['STORAGE_HOT_PATH'],
+      help: 'Folder that segments are kept in; `store` in the data folder when it is not set.',
+    }),
+    aggregation: text({
+      ...AGGREGATION,
+      env: ['STORAGE_HOT_AGGREGATION'],
+      status: LATER,
+      default: 'none',
+      help: 'Roll-up of metrics.',
+    }),
+    type: choice(['local', 's3', 'gcs', 'azure'], {
+      env: ['STORAGE_HOT_TYPE'],
+      status: LATER,
+      default: 'local',
+      help: 'Backend of the hot tier.',
+    }),
+  },
+  storageWarm: {
+    enabled: boolean({ env: ['STORAGE_WARM_ENABLED'], status: LATER, default: true, help: 'Keep a warm tier.' }),
+    retentionDays: integer({
+      env: ['STORAGE_WARM_RETENTION_DAYS'],
+      status: LATER,
+      default: 30,
+      min: 1,
+      max: 36500,
+      help: 'Age in days up to which data is warm.',
+    }),
+    path: text({ env: ['STORAGE_WARM_PATH'], status: LATER, help: 'Folder of the warm tier.' }),
+    aggregation: text({
+      ...AGGREGATION,
+      env: ['STORAGE_WARM_AGGREGATION'],
+      status: LATER,
+      default: '5m',
+      help: 'Roll-up of metrics beside the raw data.',
+    }),
+    type: choice(['local', 's3', 'gcs', 'azure'], {
+      env: ['STORAGE_WARM_TYPE'],
+      status: LATER,
+      default: 'local',
+      help: 'Backend of the warm tier.',
+    }),
+  },
+  storageCold: {
+    enabled: boolean({ env: ['STORAGE_COLD_ENABLED'], status: LATER, default: true, help: 'Keep a cold tier.' }),
+    retentionDays: integer({
+      env: ['STORAGE_COLD_RETENTION_DAYS'],
+      status: LATER,
+      default: 365,
+      min: 1,
+      max: 36500,
+      help: 'Age in days up to which data is kept.',
+    }),
+    path: text({ env: ['STORAGE_COLD_PATH'], status: LATER, help: 'Folder of the cold tier.' }),
+    aggregation: text({
+      ...AGGREGATION,
+      env: ['STORAGE_COLD_AGGREGATION'],
+      status: LATER,
+      default: '1h',
+      help: 'Roll-up of metrics beside the raw data.',
+    }),
+    type: choice(['local', 's3', 'gcs', 'azure'], {
+      env: ['STORAGE_COLD_TYPE'],
+      status: LATER,
+      default: 'local',
+      help: 'Backend of the cold tier; only `local` works in this version.',
+    }),
+    compressionLevel: integer({
+      env: ['COLD_COMPRESSION_LEVEL'],
+      status: LATER,
+      default: 19,
+      min: 1,
+      max: 22,
+      help: 'zstd level of the cold tier.',
+    }),
+  },
+  s3: {
+    bucket: text({ env: ['S3_BUCKET'], status: LATER, help: 'Bucket.' }),
+    region: text({ env: ['S3_REGION', 'AWS_REGION'], status: LATER, help: 'Region.' }),
+    accessKey: secret({
+      env: ['S3_ACCESS_KEY'],
+      status: LATER,
+      help: "Access key id; without it the SDK's own chain is used.",
+    }),
+    secretKey: secret({ env: ['S3_SECRET_KEY'], status: LATER, help: 'Secret access key.' }),
+    endpoint: url({ env: ['S3_ENDPOINT'], status: LATER, help: 'Endpoint of an S3-compatible store.' }),
+  },
+  gcs: {
+    bucket: text({ env: ['GCS_BUCKET'], status: LATER, help: 'Bucket.' }),
+    projectId: text({ env: ['GCS_PROJECT_ID'], status: LATER, help: 'Project.' }),
+    credentialsPath: text({ env: ['GCS_CREDENTIALS_PATH'], status: LATER, help: "Service account's key file." }),
+  },
+  azure: {
+    storageAccount: text({ env: ['AZURE_STORAGE_ACCOUNT'], status: LATER, help: 'Storage account.' }),
+    storageKey: secret({ env: ['AZURE_STORAGE_KEY'], status: LATER, help: "Storage account's key." }),
+    container: text({ env: ['AZURE_CONTAINER'], status: LATER, help: 'Container.' }),
+  },
+  cleanup: {
+    autoEnabled: boolean({
+      env: ['AUTO_CLEANUP_ENABLED'],
+      status: LATER,
+      default: true,
+      help: 'Move and expire data by age.',
+    }),
+    schedule: text({
+      env: ['CLEANUP_SCHEDULE'],
+      pattern: CRON,
+      form: 'a cron schedule of five fields',
+      status: LATER,
+      default: '0 2 * * *',
+      help: 'When to do so.',
+    }),
+  },
+};
+
+/** zstd level of new segments by `archive.compression`. */
+export const ZSTD_LEVELS = { light: 1, medium: 3, heavy: 9 } as const;

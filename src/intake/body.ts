@@ -1,0 +1,80 @@
+/**
+ * Reads a request body into one buffer of its own. What is read was reserved in the process-wide budget first, so that a crowd of
+ * large bodies costs a refusal, not memory. Chunks are copied as they arrive: no long copy at the end holds up the event loop.
+ */
+import type { IncomingMessage } from 'node:http';
+import type { ByteBudget } from '../core/byte-budget.ts';
+import type { Clock } from '../core/clock.ts';
+import { KIB } from '../core/limits.ts';
+
+export type BodyRead =
+  /** `reservedBytes` stay reserved until the caller releases them. */
+  | { ok: true; body: Uint8Array<ArrayBuffer>; reservedBytes: number }
+  | { ok: false; kind: 'too-large' | 'busy' | 'slow' | 'aborted' };
+
+export interface BodyLimits {
+  bodyBytesMax: number;
+  requestTimeoutMs: number;
+}
+
+/** First buffer of a body whose length is not told. */
+const UNKNOWN_LENGTH_BYTES = 64 * KIB;
+
+export function readBody(
+  request: IncomingMessage,
+  limits: BodyLimits,
+  budget: ByteBudget,
+  clock: Clock,
+): Promise<BodyRead> {
+  const told = request.headers['content-length'];
+  const length = told === undefined ? undefined : Number(told);
+  if (length !== undefined && length > limits.bodyBytesMax) return Promise.resolve({ ok: false, kind: 'too-large' });
+  let reservedBytes = length ?? UNKNOWN_LENGTH_BYTES;
+  if (!budget.tryReserve(reservedBytes)) return Promise.resolve({ ok: false, kind: 'busy' });
+  return new Promise((resolve) => {
+    let buffer = new Uint8Array(reservedBytes);
+    let filled = 0;
+    const finish = (result: BodyRead): void => {
+      cancelTimeout();
+      request.off('data', onData);
+      request.off('end', onEnd);
+      request.off('close', onAborted);
+      request.off('error', onAborted);
+      if (!result.ok) budget.release(reservedBytes);
+      resolve(result);
+    };
+    const onData = (chunk: Buffer): void => {
+      const needed = filled + chunk.byteLength;
+      if (needed > limits.bodyBytesMax) {
+        finish({ ok: false, kind: 'too-large' });
+        return;
+      }
+      if (needed > buffer.byteLength) {
+        const capacity = Math.min(limits.bodyBytesMax, Math.max(needed, buffer.byteLength * 2));
+        // Old and new buffer are both there while it is copied.
+        if (!budget.tryReserve(capacity)) {
+          finish({ ok: false, kind: 'busy' });
+          return;
+        }
+        const grown = new Uint8Array(capacity);
+        grown.set(buffer.subarray(0, filled));
+        buffer = grown;
+        budget.release(reservedBytes);
+        reservedBytes = capacity;
+      }
+      buffer.set(chunk, filled);
+      filled = needed;
+    };
+    const onEnd = (): void => {
+      // The buffer is transferred to a worker whole, so that it must be no longer than the body.
+      const body = filled === buffer.byteLength ? buffer : buffer.slice(0, filled);
+      finish({ ok: true, body, reservedBytes });
+    };
+    const onAborted = (): void => finish({ ok: false, kind: 'aborted' });
+    const cancelTimeout = clock.after(limits.requestTimeoutMs, () => finish({ ok: false, kind: 'slow' }));
+    request.on('data', onData);
+    request.on('end', onEnd);
+    request.on('close', onAborted);
+    request.on('error', onAborted);
+  });
+}

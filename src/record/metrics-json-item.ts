@@ -1,0 +1,364 @@
+/**
+ * The members of a `series` array in JSON → rows. Each is walked once, in the order sent; `shape` gets a letter per member
+ * (metrics-json.ts lists them). Whatever the columns would not give back exactly marks the item, whose bytes are then kept.
+ */
+import { isUtf8 } from 'node:buffer';
+import { NULL_ID } from '../core/columns.ts';
+import type { JsonScanner } from '../wire/json-scanner.ts';
+import type { StringWriter } from './batch-builder.ts';
+import { type MetricRows, TYPE_NAMES } from './metrics-rows.ts';
+
+const QUOTE = 0x22;
+
+/** A column whose entries are JSON as sent: neighbours often repeat it, so the bytes are compared before they are scanned. */
+class SliceColumn {
+  readonly #writer: StringWriter;
+  readonly #ids = new Map<string, number>();
+  #last: Buffer | undefined;
+  #lastId = NULL_ID;
+  /** After `read`: false when the bytes are not UTF-8. */
+  exact = true;
+
+  constructor(writer: StringWriter) {
+    this.#writer = writer;
+  }
+
+  /** Reads the array or object at the cursor; its closing bracket ends it, so that equal bytes are an equal value. */
+  read(scanner: JsonScanner): number {
+    const { bytes, offset } = scanner;
+    const last = this.#last;
+    this.exact = true;
+    if (last && offset + last.length <= bytes.length && last.compare(bytes, offset, offset + last.length) === 0) {
+      scanner.offset = offset + last.length;
+      return this.#lastId;
+    }
+    const slice = scanner.sliceValue();
+    const key = slice.toString('latin1');
+    let id = this.#ids.get(key);
+    if (id === undefined) {
+      if (!isUtf8(slice)) {
+        this.exact = false;
+        return this.#writer.intern(slice.toString('utf8'));
+      }
+      id = this.#writer.add(slice);
+      this.#ids.set(key, id);
+    }
+    this.#last = slice;
+    this.#lastId = id;
+    return id;
+  }
+}
+
+// One bit per known key, to notice those sent twice.
+const METRIC = 1;
+const TYPE = 2;
+const POINTS = 4;
+const INTERVAL = 8;
+const UNIT = 16;
+const HOST = 32;
+const DEVICE = 64;
+const TAGS = 128;
+const RESOURCES = 256;
+const SOURCE = 512;
+const METADATA = 1024;
+
+export class JsonItemReader {
+  readonly #scanner: JsonScanner;
+  readonly #rows: MetricRows;
+  readonly #kind: 'series' | 'distribution';
+  readonly #tags: SliceColumn;
+  readonly #resources: SliceColumn;
+  readonly #metadata: SliceColumn;
+  readonly #hostOfResources = new Map<number, number>();
+  // The item being read.
+  #exact = true;
+  #shape = '';
+  #attributes = '';
+  #seen = 0;
+
+  constructor(scanner: JsonScanner, rows: MetricRows, kind: 'series' | 'distribution') {
+    this.#scanner = scanner;
+    this.#rows = rows;
+    this.#kind = kind;
+    this.#tags = new SliceColumn(rows.tagLists);
+    this.#resources = new SliceColumn(rows.resourceLists);
+    this.#metadata = new SliceColumn(rows.metadatas);
+  }
+
+  readAll(): void {
+    const scanner = this.#scanner;
+    scanner.enterArray();
+    while (scanner.nextElement()) {
+      if (scanner.type() === 'object') this.#readItem();
+      else this.#rows.addOpaque('element', scanner.sliceValue());
+    }
+  }
+
+  #readItem(): void {
+    const scanner = this.#scanner;
+    const rows = this.#rows;
+    const start = scanner.offset;
+    rows.beginItem();
+    this.#exact = true;
+    this.#shape = '';
+    this.#attributes = '';
+    this.#seen = 0;
+    scanner.enterObject();
+    for (;;) {
+      const before = scanner.offset;
+      const key = scanner.nextKey();
+      if (key === undefined) break;
+      if (!scanner.stringExact) this.#exact = false;
+      if (!this.#readKnown(key)) this.#readAttribute(before);
+    }
+    if (rows.host === NULL_ID && rows.resources !== NULL_ID) {
+      rows.host = this.#hostOfResources.get(rows.resources) ?? NULL_ID;
+    }
+    if (this.#kind === 'distribution' && rows.type === NULL_ID) rows.type = rows.types.intern('distribution');
+    if (this.#attributes !== '') rows.attributes = rows.attributeLists.intern(`{${this.#attributes}}`);
+    const raw = this.#exact ? undefined : scanner.bytes.subarray(start, scanner.offset);
+    rows.endItem(this.#kind, this.#shape, raw);
+  }
+
+  /** Reads the value of a key that has a column; false when it has none, or not for such a value. */
+  #readKnown(key: string): boolean {
+    const scanner = this.#scanner;
+    const rows = this.#rows;
+    switch (key) {
+      case 'metric':
+        if (scanner.type() !== 'string') return false;
+        rows.metric = this.#text(rows.metrics, METRIC, 'm');
+        return true;
+      case 'points':
+        if (scanner.type() !== 'array') return false;
+        this.#note(POINTS, this.#readPoints());
+        return true;
+      case 'tags':
+        if (scanner.type() !== 'array') return false;
+        rows.tags = this.#slice(this.#tags, TAGS, 'g');
+        return true;
+      case 'type':
+        return this.#readType();
+      case 'interval':
+        return this.#readInterval();
+      case 'host':
+        if (scanner.type() !== 'string') return false;
+        rows.host = this.#text(rows.hosts, HOST, 'h');
+        return true;
+      case 'unit':
+        if (scanner.type() !== 'string') return false;
+        rows.unit = this.#text(rows.units, UNIT, 'u');
+        return true;
+      case 'device':
+        if (scanner.type() !== 'string') return false;
+        rows.device = this.#text(rows.devices, DEVICE, 'd');
+        return true;
+      case 'source_type_name':
+        if (scanner.type() !== 'string') return false;
+        rows.sourceTypeName = this.#text(rows.sourceTypeNames, SOURCE, 's');
+        return true;
+      case 'resources':
+        if (scanner.type() !== 'array') return false;
+        rows.resources = this.#readResources();
+        return true;
+      case 'metadata':
+        if (scanner.type() !== 'object') return false;
+        rows.metadata = this.#slice(this.#metadata, METADATA, 'o');
+        return true;
+      default:
+        return false;
+    }
+  }
+
+  /** Adds to the shape. A key that was sent before cannot be told by columns: the last value is in them, all in `raw`. */
+  #note(key: number, letter: string): void {
+    if ((this.#seen & key) !== 0) this.#exact = false;
+    this.#seen |= key;
+    this.#shape += letter;
+  }
+
+  #text(column: StringWriter, key: number, letter: string): number {
+    const text = this.#scanner.readString();
+    if (!this.#scanner.stringExact) this.#exact = false;
+    this.#note(key, letter);
+    return column.intern(text);
+  }
+
+  #slice(column: SliceColumn, key: number, letter: string): number {
+    const id = column.read(this.#scanner);
+    if (!column.exact) this.#exact = false;
+    this.#note(key, letter);
+    return id;
+  }
+
+  #readType(): boolean {
+    const scanner = this.#scanner;
+    const rows = this.#rows;
+    const type = scanner.type();
+    if (type === 'string') {
+      rows.type = this.#text(rows.types, TYPE, 't');
+      return true;
+    }
+    if (type !== 'number') return false;
+    const start = scanner.offset;
+    const number = scanner.readNumber();
+    const name = Object.is(number, -0) || !scanner.numberExact ? undefined : TYPE_NAMES[number];
+    if (name === undefined) {
+      if ((this.#seen & TYPE) === 0) rows.type = rows.types.intern(String(number));
+      scanner.offset = start;
+      return false;
+    }
+    rows.type = rows.types.intern(name);
+    this.#note(TYPE, 'T');
+    return true;
+  }
+
+  #readInterval(): boolean {
+    const scanner = this.#scanner;
+    if (scanner.type() !== 'number') return false;
+    const start = scanner.offset;
+    const interval = scanner.readNumber();
+    if (!scanner.numberExact || !Number.isSafeInteger(interval) || Object.is(interval, -0)) {
+      scanner.offset = start;
+      return false;
+    }
+    this.#rows.interval = BigInt(interval);
+    this.#note(INTERVAL, 'i');
+    return true;
+  }
+
+  #readResources(): number {
+    const scanner = this.#scanner;
+    const start = scanner.offset;
+    const id = this.#slice(this.#resources, RESOURCES, 'r');
+    if (!this.#hostOfResources.has(id)) {
+      const host = hostOf(scanner.bytes.toString('utf8', start, scanner.offset));
+      this.#hostOfResources.set(id, host === undefined ? NULL_ID : this.#rows.hosts.intern(host));
+    }
+    return id;
+  }
+
+  /** Keeps a member as it was sent; `before` is where the one before it ended. */
+  #readAttribute(before: number): void {
+    const scanner = this.#scanner;
+    scanner.skipValue();
+    const member = scanner.bytes.subarray(scanner.bytes.indexOf(QUOTE, before), scanner.offset);
+    if (!isUtf8(member)) this.#exact = false;
+    this.#attributes += this.#attributes === '' ? member.toString('utf8') : `,${member.toString('utf8')}`;
+    this.#shape += 'x';
+  }
+
+  /** Reads the array of points and returns its letter. */
+  #readPoints(): string {
+    const scanner = this.#scanner;
+    this.#rows.clearPoints();
+    let form = 'e';
+    scanner.enterArray();
+    while (scanner.nextElement()) {
+      const type = scanner.type();
+      let one = '';
+      if (type === 'array') one = this.#readPair();
+      else if (type === 'object') one = this.#readPointObject();
+      else scanner.skipValue();
+      if (form === 'e') form = one;
+      if (one === '' || one !== form) this.#exact = false;
+    }
+    return form === '' ? 'p' : form;
+  }
+
+  /** `[ts, value]` or `[ts, [values]]`; '' when it is something else. */
+  #readPair(): 'p' | 'l' | '' {
+    const scanner = this.#scanner;
+    let time = Number.NaN;
+    let value: number | null = null;
+    let list: Uint8Array | undefined;
+    let index = 0;
+    scanner.enterArray();
+    while (scanner.nextElement()) {
+      if (index === 0) time = this.#readTime();
+      else if (index === 1 && scanner.type() === 'array') list = this.#readValues();
+      else if (index === 1) value = this.#readValue();
+      else scanner.skipValue();
+      index += 1;
+    }
+    if (list) this.#rows.addValues(time, list);
+    else this.#rows.addValue(time, value);
+    if (index !== 2) return '';
+    return list ? 'l' : 'p';
+  }
+
+  #readPointObject(): 'P' | 'V' | '' {
+    const scanner = this.#scanner;
+    let time = Number.NaN;
+    let value: number | null = null;
+    let order = '';
+    scanner.enterObject();
+    for (let key = scanner.nextKey(); key !== undefined; key = scanner.nextKey()) {
+      if (key === 'timestamp') {
+        time = this.#readTime();
+        order += 't';
+      } else if (key === 'value') {
+        value = this.#readValue();
+        order += 'v';
+      } else {
+        scanner.skipValue();
+        order += '?';
+      }
+    }
+    this.#rows.addValue(time, value);
+    if (order === 'tv') return 'P';
+    return order === 'vt' ? 'V' : '';
+  }
+
+  /** Seconds → milliseconds; NaN where there is no number. Notes what the milliseconds cannot give back. */
+  #readTime(): number {
+    const seconds = this.#readValue();
+    if (seconds === null) return Number.NaN;
+    const ms = Number.isInteger(seconds) ? seconds * 1000 : Math.round(seconds * 1000);
+    if (!Number.isSafeInteger(ms) || ms / 1000 !== seconds || Object.is(seconds, -0)) this.#exact = false;
+    return ms;
+  }
+
+  /** A number, or best effort: a numeric text, else null. */
+  #readValue(): number | null {
+    const scanner = this.#scanner;
+    const type = scanner.type();
+    if (type === 'number') {
+      const value = scanner.readNumber();
+      if (!scanner.numberExact) this.#exact = false;
+      return value;
+    }
+    this.#exact = false;
+    if (type === 'string') {
+      const text = scanner.readString().trim();
+      const value = text === '' ? Number.NaN : Number(text);
+      return Number.isNaN(value) ? null : value;
+    }
+    scanner.skipValue();
+    return null;
+  }
+
+  /** The JSON of a list of numbers. With anything else in it, it is not only numbers: then the item is in `raw` as well. */
+  #readValues(): Uint8Array {
+    const scanner = this.#scanner;
+    const start = scanner.offset;
+    scanner.enterArray();
+    while (scanner.nextElement()) {
+      if (scanner.type() !== 'number') this.#exact = false;
+      scanner.skipValue();
+    }
+    const slice = scanner.bytes.subarray(start, scanner.offset);
+    return this.#exact || isUtf8(slice) ? slice : Buffer.from(slice.toString('utf8'), 'utf8');
+  }
+}
+
+/** Name of the first resource of type host. The text is known to be JSON. */
+function hostOf(resources: string): string | undefined {
+  const list = JSON.parse(resources) as unknown[];
+  for (const entry of list) {
+    if (typeof entry !== 'object' || entry === null) continue;
+    const { type, name } = entry as { type?: unknown; name?: unknown };
+    if (type === 'host' && typeof name === 'string') return name;
+  }
+  return undefined;
+}

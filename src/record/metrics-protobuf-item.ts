@@ -1,0 +1,283 @@
+/**
+ * One MetricSeries or Sketch → staged columns and rows. Whatever the columns would not give back exactly marks the item, whose
+ * message is then kept as it was sent.
+ */
+import { NULL_ID } from '../core/columns.ts';
+import { hasNaNPayload } from '../wire/datadog/series-messages.ts';
+import type { ProtobufReader } from '../wire/protobuf.ts';
+import type { StringWriter } from './batch-builder.ts';
+import { FieldCache, FieldRun, metadataJson, resourcesJson, tagsJson } from './metrics-protobuf-fields.ts';
+import { type MetricRows, TYPE_NAMES } from './metrics-rows.ts';
+
+/** Seconds whose milliseconds are still exact. */
+const SECONDS_MAX = Math.floor(Number.MAX_SAFE_INTEGER / 1000);
+
+export class ProtobufItemReader {
+  readonly #rows: MetricRows;
+  readonly #receiver: ProtobufReader;
+  readonly #tags: FieldCache;
+  readonly #resources: FieldCache;
+  readonly #metadata: FieldCache;
+  readonly #tagRun = new FieldRun();
+  readonly #resourceRun = new FieldRun();
+  #exact = true;
+  /** Singular fields read so far, one bit each. */
+  #seen = 0;
+
+  constructor(rows: MetricRows, reader: ProtobufReader) {
+    this.#rows = rows;
+    this.#receiver = reader;
+    this.#tags = new FieldCache(rows.tagLists, tagsJson);
+    this.#resources = new FieldCache(rows.resourceLists, (fields, entry) => resourcesJson(fields, entry, rows));
+    this.#metadata = new FieldCache(rows.metadatas, metadataJson);
+  }
+
+  #begin(): void {
+    this.#rows.beginItem();
+    this.#exact = true;
+    this.#seen = 0;
+    this.#tagRun.clear();
+    this.#resourceRun.clear();
+  }
+
+  #once(field: number): void {
+    if ((this.#seen & (1 << field)) !== 0) this.#exact = false;
+    this.#seen |= 1 << field;
+  }
+
+  #text(writer: StringWriter, field: number): number {
+    this.#once(field);
+    const text = this.#receiver.string();
+    if (!this.#receiver.stringExact) this.#exact = false;
+    return text === '' ? NULL_ID : writer.intern(text);
+  }
+
+  #unknown(tag: number): void {
+    this.#receiver.skip(tag & 7, tag >>> 3);
+    this.#exact = false;
+  }
+
+  /** MetricSeries, whose length was just entered. */
+  readSeries(): void {
+    const reader = this.#receiver;
+    const rows = this.#rows;
+    const start = reader.offset;
+    let type = 0n;
+    this.#begin();
+    while (!reader.done()) {
+      const at = reader.offset;
+      const tag = reader.tag();
+      switch (tag) {
+        case 0x0a:
+          this.#resourceRun.read(reader, tag, at);
+          break;
+        case 0x12:
+          rows.metric = this.#text(rows.metrics, 2);
+          break;
+        case 0x1a:
+          this.#tagRun.read(reader, tag, at);
+          break;
+        case 0x22:
+          this.#readPoint();
+          break;
+        case 0x28:
+          this.#once(5);
+          type = reader.int64();
+          break;
+        case 0x32:
+          rows.unit = this.#text(rows.units, 6);
+          break;
+        case 0x3a:
+          rows.sourceTypeName = this.#text(rows.sourceTypeNames, 7);
+          break;
+        case 0x40: {
+          this.#once(8);
+          const interval = reader.int64();
+          rows.interval = interval === 0n ? null : interval;
+          break;
+        }
+        case 0x4a:
+          this.#readMetadata(9);
+          break;
+        default:
+          this.#unknown(tag);
+      }
+    }
+    if (type > 0x7fffffffn || type < -0x80000000n) this.#exact = false;
+    rows.type = rows.types.intern(TYPE_NAMES[Number(type)] ?? String(type));
+    this.#endItem('series', '#2', start);
+  }
+
+  #endItem(kind: 'series' | 'sketch', form: string, start: number): void {
+    const rows = this.#rows;
+    const { buffer, end } = this.#receiver;
+    if (!this.#tagRun.isEmpty) {
+      const tags = this.#tags.entry(this.#tagRun.bytes(buffer), this.#tagRun.start);
+      if (!tags.exact) this.#exact = false;
+      rows.tags = tags.id;
+    }
+    if (!this.#resourceRun.isEmpty) {
+      const resources = this.#resources.entry(this.#resourceRun.bytes(buffer), this.#resourceRun.start);
+      if (!resources.exact) this.#exact = false;
+      rows.resources = resources.id;
+      rows.host = resources.host;
+      rows.device = resources.device;
+    }
+    const shape = rows.pointCount === 0 ? `${form}e` : form;
+    rows.endItem(kind, shape, this.#exact ? undefined : buffer.subarray(start, end));
+  }
+
+  #readMetadata(field: number): void {
+    this.#once(field);
+    const bytes = this.#receiver.bytes() as Buffer;
+    const metadata = this.#metadata.entry(bytes, this.#receiver.offset - bytes.byteLength);
+    if (!metadata.exact) this.#exact = false;
+    this.#rows.metadata = metadata.id;
+  }
+
+  #readPoint(): void {
+    const reader = this.#receiver;
+    let seconds = 0;
+    let value = 0;
+    let seen = 0;
+    const outer = reader.enter();
+    while (!reader.done()) {
+      const tag = reader.tag();
+      if (tag === 0x09) {
+        value = this.#double();
+        if ((seen & 1) !== 0) this.#exact = false;
+        seen |= 1;
+      } else if (tag === 0x10) {
+        seconds = reader.int64Number();
+        if ((seen & 2) !== 0) this.#exact = false;
+        seen |= 2;
+      } else {
+        this.#unknown(tag);
+      }
+    }
+    reader.leave(outer);
+    this.#rows.addValue(this.#milliseconds(seconds), value);
+  }
+
+  #double(): number {
+    const value = this.#receiver.double();
+    if (!Number.isNaN(value)) return value;
+    if (hasNaNPayload(this.#receiver, value)) this.#exact = false;
+    return Number.NaN;
+  }
+
+  /** NaN where the column cannot hold the time. */
+  #milliseconds(seconds: number): number {
+    if (seconds >= -SECONDS_MAX && seconds <= SECONDS_MAX) return seconds * 1000;
+    this.#exact = false;
+    return Number.NaN;
+  }
+
+  /** SketchPayload.Sketch, whose length was just entered. */
+  readSketch(): void {
+    const reader = this.#receiver;
+    const rows = this.#rows;
+    const start = reader.offset;
+    this.#begin();
+    rows.type = rows.types.intern('sketch');
+    while (!reader.done()) {
+      const at = reader.offset;
+      const tag = reader.tag();
+      switch (tag) {
+        case 0x0a:
+          rows.metric = this.#text(rows.metrics, 1);
+          break;
+        case 0x12:
+          rows.host = this.#text(rows.hosts, 2);
+          break;
+        case 0x22:
+          this.#tagRun.read(reader, tag, at);
+          break;
+        case 0x3a:
+          this.#readDogsketch();
+          break;
+        case 0x42:
+          this.#readMetadata(8);
+          break;
+        default:
+          this.#unknown(tag);
+      }
+    }
+    this.#endItem('sketch', '#s', start);
+  }
+
+  #readDogsketch(): void {
+    const reader = this.#receiver;
+    let seconds = 0;
+    const sketch = { count: 0n, min: 0, max: 0, avg: 0, sum: 0, keys: null, counts: null };
+    let keys = '';
+    let counts = '';
+    let seen = 0;
+    const outer = reader.enter();
+    while (!reader.done()) {
+      const tag = reader.tag();
+      const field = tag >>> 3;
+      switch (tag) {
+        case 0x08:
+          seconds = reader.int64Number();
+          break;
+        case 0x10:
+          sketch.count = reader.int64();
+          break;
+        case 0x19:
+          sketch.min = this.#double();
+          break;
+        case 0x21:
+          sketch.max = this.#double();
+          break;
+        case 0x29:
+          sketch.avg = this.#double();
+          break;
+        case 0x31:
+          sketch.sum = this.#double();
+          break;
+        case 0x38:
+          keys += this.#bin(true);
+          continue;
+        case 0x3a:
+          keys += this.#bins(true);
+          continue;
+        case 0x40:
+          counts += this.#bin(false);
+          continue;
+        case 0x42:
+          counts += this.#bins(false);
+          continue;
+        default:
+          this.#unknown(tag);
+          continue;
+      }
+      if ((seen & (1 << field)) !== 0) this.#exact = false;
+      seen |= 1 << field;
+    }
+    reader.leave(outer);
+    this.#rows.addSketch(this.#milliseconds(seconds), {
+      ...sketch,
+      keys: keys === '' ? null : `[${keys.slice(1)}]`,
+      counts: counts === '' ? null : `[${counts.slice(1)}]`,
+    });
+  }
+
+  #bins(areKeys: boolean): string {
+    const reader = this.#receiver;
+    let texts = '';
+    const outer = reader.enter();
+    while (!reader.done()) texts += this.#bin(areKeys);
+    reader.leave(outer);
+    return texts;
+  }
+
+  /** A comma and the key (sint32) or count (uint32) of a bin; a wider varint is cut as protobuf says. */
+  #bin(isKey: boolean): string {
+    const reader = this.#receiver;
+    const value = isKey ? reader.sint64Number() : reader.uint64Number();
+    if (isKey ? value === (value | 0) : value === value >>> 0) return `,${value}`;
+    this.#exact = false;
+    return `,${isKey ? value | 0 : value >>> 0}`;
+  }
+}

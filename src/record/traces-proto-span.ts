@@ -1,0 +1,246 @@
+/**
+ * A span of `/api/v0.2/traces` (datadog-agent pkg/proto/datadog/trace/span.proto) into its row. Maps are written as JSON straight
+ * from the body; links and events, which are rare, through the table of their fields.
+ */
+import { FIXED64, LENGTH_DELIMITED, type ProtobufReader, VARINT } from '../wire/protobuf.ts';
+import { equals } from './traces-msgpack.ts';
+import { type Exactness, messageToJson, type ProtoFields, SPAN_EVENT, SPAN_LINK } from './traces-proto-schema.ts';
+import {
+  DURATION,
+  ERROR,
+  META,
+  META_STRUCT,
+  METRICS,
+  NAME,
+  PARENT_ID,
+  RESOURCE,
+  SERVICE,
+  SPAN_EVENTS,
+  SPAN_ID,
+  SPAN_LINKS,
+  type SpanSink,
+  START,
+  TRACE_ID,
+  TRACE_ID_HIGH_KEY,
+  TYPE,
+} from './traces-sink.ts';
+
+const bytesTag = (field: number): number => (field << 3) | LENGTH_DELIMITED;
+const TRACE_ID_HIGH_BYTES = Buffer.from(TRACE_ID_HIGH_KEY);
+
+/** Span field by protobuf number 1–15. */
+const FIELD_OF_NUMBER: readonly number[] = [
+  -1,
+  SERVICE,
+  NAME,
+  RESOURCE,
+  TRACE_ID,
+  SPAN_ID,
+  PARENT_ID,
+  START,
+  DURATION,
+  ERROR,
+  META,
+  METRICS,
+  TYPE,
+  META_STRUCT,
+  SPAN_LINKS,
+  SPAN_EVENTS,
+];
+const isVarintField = (number: number): boolean => number >= 4 && number <= 9;
+
+export class SpanDecoder {
+  readonly #reader: ProtobufReader;
+  readonly #sink: SpanSink;
+  /** The varint read last, as unsigned halves. */
+  readonly #halves = { low: 0, high: 0 };
+
+  constructor(reader: ProtobufReader, sink: SpanSink) {
+    this.#reader = reader;
+    this.#sink = sink;
+  }
+
+  /** The span from the reader's cursor to its end. */
+  decode(): void {
+    const reader = this.#reader;
+    const sink = this.#sink;
+    const from = reader.offset;
+    sink.beginSpan();
+    while (!reader.done()) {
+      const tag = reader.tag();
+      const number = tag >>> 3;
+      const field = number <= 15 ? FIELD_OF_NUMBER[number]! : -1;
+      const wireType = tag & 7;
+      if (field < 0 || wireType !== (isVarintField(number) ? VARINT : LENGTH_DELIMITED)) {
+        sink.exact = false;
+        reader.skip(wireType, number);
+      } else {
+        sink.meet(field, false);
+        this.#field(field, tag);
+      }
+    }
+    sink.endSpan(sink.exact ? undefined : reader.buffer.subarray(from, reader.end));
+  }
+
+  #field(field: number, tag: number): void {
+    const reader = this.#reader;
+    const sink = this.#sink;
+    const halves = this.#halves;
+    switch (field) {
+      case SERVICE:
+      case NAME:
+      case RESOURCE:
+      case TYPE: {
+        const outer = reader.enter();
+        sink.setTextBytes(field, reader.buffer, reader.offset, reader.end);
+        reader.leave(outer);
+        return;
+      }
+      case TRACE_ID:
+      case SPAN_ID:
+      case PARENT_ID:
+        this.#readVarint();
+        sink.setId(field, halves.low, halves.high, false);
+        return;
+      case START:
+      case DURATION:
+        this.#readVarint();
+        sink.setLong(field, halves.low, halves.high, halves.high >= 0x80000000);
+        return;
+      case ERROR:
+        this.#readVarint();
+        sink.setError(halves.low, halves.high, halves.high >= 0x80000000);
+        return;
+      case META:
+      case METRICS:
+      case META_STRUCT:
+        this.#map(field, tag);
+        return;
+      case SPAN_LINKS:
+        this.#list(field, tag, SPAN_LINK);
+        return;
+      default:
+        this.#list(field, tag, SPAN_EVENT);
+    }
+  }
+
+  /** True: the field just passed is followed by another with the same (one-byte) tag, whose tag is passed too. */
+  #follows(tag: number): boolean {
+    const reader = this.#reader;
+    if (reader.done() || reader.buffer[reader.offset] !== tag) return false;
+    reader.offset += 1;
+    return true;
+  }
+
+  /** All entries of a map that stand together; entries further on make the span inexact (`meet`). */
+  #map(field: number, tag: number): void {
+    const { text } = this.#sink;
+    text.begin();
+    text.beginKeys();
+    text.byte(0x7b);
+    let isFirst = true;
+    do {
+      if (!isFirst) text.comma();
+      isFirst = false;
+      this.#entry(field);
+    } while (this.#follows(tag));
+    text.byte(0x7d);
+    this.#sink.takeJson(field);
+  }
+
+  #entry(field: number): void {
+    const reader = this.#reader;
+    const sink = this.#sink;
+    const valueTag = (2 << 3) | (field === METRICS ? FIXED64 : LENGTH_DELIMITED);
+    let keyStart = 0;
+    let keyStop = -1;
+    let valueStart = 0;
+    let valueStop = -1;
+    const outer = reader.enter();
+    while (!reader.done()) {
+      const tag = reader.tag();
+      if (tag === bytesTag(1) && keyStop < 0) {
+        const inner = reader.enter();
+        keyStart = reader.offset;
+        keyStop = reader.end;
+        reader.leave(inner);
+      } else if (tag === valueTag && valueStop < 0) {
+        valueStart = reader.offset;
+        if (field === METRICS) {
+          reader.skip(FIXED64);
+          valueStop = reader.offset;
+        } else {
+          const inner = reader.enter();
+          valueStart = reader.offset;
+          valueStop = reader.end;
+          reader.leave(inner);
+        }
+      } else {
+        sink.exact = false;
+        reader.skip(tag & 7, tag >>> 3);
+      }
+    }
+    reader.leave(outer);
+    // What is absent is at its default: the empty text, zero.
+    if (keyStop < 0) keyStop = keyStart;
+    const { buffer } = reader;
+    const { text } = sink;
+    if (!text.string(buffer, keyStart, keyStop) || !text.isNewKey(buffer, keyStart, keyStop)) sink.exact = false;
+    text.colon();
+    if (field === METRICS) {
+      if (!text.double(valueStop < 0 ? 0 : buffer.readDoubleLE(valueStart))) sink.exact = false;
+      return;
+    }
+    if (valueStop < 0) valueStop = valueStart;
+    if (field === META_STRUCT) {
+      text.base64(buffer, valueStart, valueStop);
+      return;
+    }
+    if (!text.string(buffer, valueStart, valueStop)) sink.exact = false;
+    if (sink.wantsTraceIdHigh && equals(buffer, keyStart, keyStop, TRACE_ID_HIGH_BYTES)) {
+      sink.setTraceIdHigh(buffer.toString('latin1', valueStart, valueStop));
+    }
+  }
+
+  #list(field: number, tag: number, fields: ProtoFields): void {
+    const reader = this.#reader;
+    const exactness: Exactness = { exact: true };
+    const items: string[] = [];
+    do {
+      const outer = reader.enter();
+      items.push(messageToJson(reader, fields, exactness));
+      reader.leave(outer);
+    } while (this.#follows(tag));
+    if (!exactness.exact) this.#sink.exact = false;
+    this.#sink.setJsonText(field, `[${items.join(',')}]`);
+  }
+
+  /** A varint of up to 64 bits into `#halves`. */
+  #readVarint(): void {
+    const reader = this.#reader;
+    const { buffer, offset, end } = reader;
+    let at = offset;
+    let low = 0;
+    let high = 0;
+    for (let shift = 0; ; shift += 7) {
+      if (at >= end) reader.fail('truncated varint', offset);
+      const byte = buffer[at++]!;
+      const bits = byte & 0x7f;
+      if (shift < 28) {
+        low |= bits << shift;
+      } else if (shift === 28) {
+        low |= bits << 28;
+        high = bits >>> 4;
+      } else if (shift < 63) {
+        high |= bits << (shift - 32);
+      } else {
+        if (byte > 1) reader.fail('varint beyond 64 bits', offset);
+        high |= bits << 31;
+      }
+      if (byte < 0x80) break;
+    }
+    this.#halves.low = low >>> 0;
+    this.#halves.high = high >>> 0;
+    reader.offset = at;
+  }
+}
