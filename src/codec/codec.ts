@@ -4,8 +4,9 @@
  */
 import type { ColumnBatch, ColumnSchema } from '../core/columns.ts';
 
-/** Written into the footer's key-value metadata as `reductrai.format`. */
+/** Written into the footer's key-value metadata under `FORMAT_KEY`. */
 export const SEGMENT_FORMAT = '1';
+export const FORMAT_KEY = 'reductrai.format';
 
 export interface EncodeOptions {
   /** zstd level, 1 to 22. */

@@ -90,6 +90,15 @@ export function writeDeltas64(writer: ByteWriter, values: BigInt64Array): boolea
   return true;
 }
 
+/** Readers take no delta of a 32-bit column that needs more than 32 bits, so its steps must be 32-bit numbers themselves. */
+export function canWriteDeltas32(values: Int32Array): boolean {
+  for (let i = 1; i < values.length; i++) {
+    const delta = values[i]! - values[i - 1]!;
+    if (delta !== (delta | 0)) return false;
+  }
+  return true;
+}
+
 export function writeDeltas32(writer: ByteWriter, values: ArrayLike<number>, count: number): void {
   const deltas = new Float64Array(Math.max(count - 1, 0));
   for (let i = 1; i < count; i++) deltas[i - 1] = values[i]! - values[i - 1]!;

@@ -16,7 +16,7 @@ export interface ColumnSchema {
   nullable: boolean;
   /** The 64 bits are an unsigned number. */
   unsigned?: true;
-  /** UTF-8 JSON text (Parquet logical type JSON). */
+  /** UTF-8 JSON text. Rests as a plain string: readers that check JSON refuse lone surrogates. */
   json?: true;
   /** One line for docs/formats/segments.md. */
   help: string;

@@ -20,7 +20,7 @@ export interface HealthReport {
 
 export interface AdminOptions {
   health: () => HealthReport;
-  status: () => unknown;
+  status: () => Promise<unknown>;
   metrics: Metrics;
   version: string;
 }
@@ -58,5 +58,5 @@ export function addOperatorRoutes(server: FastifyInstance, options: AdminOptions
     const { registry } = options.metrics;
     return reply.header('content-type', registry.contentType).send(await registry.metrics());
   });
-  server.get('/status', (_request, reply) => reply.send(options.status()));
+  server.get('/status', async (_request, reply) => reply.send(await options.status()));
 }

@@ -60,7 +60,7 @@ export interface IntakeOptions {
   upstreams: { datadog: boolean; agent: boolean };
   relay: Pick<RelayOptions, 'target' | 'agentUrl' | 'apiKey'>;
   health: () => HealthReport;
-  status: () => unknown;
+  status: () => Promise<unknown>;
   metrics: Metrics;
   log: Log;
   clock: Clock;
@@ -189,7 +189,10 @@ class IntakeServer implements Intake {
     const handler = async (request: FastifyRequest, reply: FastifyReply) => {
       const { metrics, limits, budget, clock } = this.#options;
       const hasBody = request.method !== 'GET' && request.method !== 'HEAD';
-      if (!hasBody) return this.#relay.pass(request.raw, reply, new Uint8Array(0));
+      if (!hasBody) {
+        metrics.received.inc({ signal: 'relay' });
+        return this.#relay.pass(request.raw, reply, new Uint8Array(0));
+      }
       const read = await readBody(request.raw, limits, budget, clock);
       if (!read.ok) return this.#refuseBody(reply, read.kind, undefined);
       metrics.received.inc({ signal: 'relay' });
@@ -222,8 +225,7 @@ class IntakeServer implements Intake {
   }
 
   async #take(route: IntakeRoute, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
-    const { options } = { options: this.#options };
-    const { metrics, budget, clock, limits, random } = options;
+    const { metrics, budget, clock, limits } = this.#options;
     const { signal } = route;
     const raw = request.raw;
     const startedAtMs = clock.monotonicMs();
@@ -262,7 +264,6 @@ class IntakeServer implements Intake {
       return await this.#keep(route, head, key, read.body, raw, reply, startedAtMs);
     } finally {
       budget.release(read.reservedBytes);
-      void random;
     }
   }
 

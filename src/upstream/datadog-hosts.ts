@@ -37,6 +37,7 @@ function siteOf(url: string): string | undefined {
 const PRODUCTS: readonly (readonly [prefix: string, host: string])[] = [
   ['/api/v2/logs', 'http-intake.logs'],
   ['/v1/input', 'http-intake.logs'],
+  ['/api/v0.2/ping-pong', 'config'],
   ['/api/v0.2/', 'trace.agent'],
   ['/api/v0.1/pipeline_stats', 'trace.agent'],
   ['/api/v2/data_streams_messages', 'trace.agent'],
@@ -75,6 +76,15 @@ const PRODUCTS: readonly (readonly [prefix: string, host: string])[] = [
   ['/api/intake/metrics/', 'app'],
 ];
 
+/** Agentless spans: these sites follow no pattern (datadog-intake.md §1.1). */
+const SPANS_HOSTS: Readonly<Record<string, string>> = {
+  'us3.datadoghq.com': 'trace.browser-intake-us3-datadoghq.com',
+  'us5.datadoghq.com': 'trace.browser-intake-us5-datadoghq.com',
+  'ap1.datadoghq.com': 'browser-intake-ap1-datadoghq.com',
+  'ap2.datadoghq.com': 'browser-intake-ap2-datadoghq.com',
+  'uk1.datadoghq.com': 'browser-intake-uk1-datadoghq.com',
+};
+
 const EVP_SUBDOMAIN = /^[a-z0-9][a-z0-9.-]{0,100}$/;
 
 /** Origin (or base URL) without a trailing slash, for a path as received. */
@@ -89,6 +99,7 @@ export function datadogOrigin(
   if (typeof subdomain === 'string' && EVP_SUBDOMAIN.test(subdomain) && path.startsWith('/api/v2/')) {
     return `https://${subdomain}.${site}`;
   }
+  if (path.startsWith('/api/v2/spans') && SPANS_HOSTS[site]) return `https://${SPANS_HOSTS[site]}`;
   for (const [prefix, host] of PRODUCTS) if (path.startsWith(prefix)) return `https://${host}.${site}`;
   return `https://api.${site}`;
 }

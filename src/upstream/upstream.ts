@@ -2,7 +2,7 @@
  * The Upstream seam: one configured destination. `send` makes one attempt and returns what came of it as a value; it never
  * throws for anything the network or the vendor does. Waiting, giving up, pausing and parking are policy (forward/), not transport.
  */
-import type { Envelope } from '../core/envelope.ts';
+import type { Envelope, EnvelopeHead } from '../core/envelope.ts';
 
 export type SendOutcome =
   | { kind: 'delivered'; status: number }
@@ -17,5 +17,7 @@ export interface Upstream {
   readonly name: string;
   /** `apiKey` undefined: send without one (a real Agent needs none). */
   send(envelope: Envelope, apiKey: string | undefined, signal: AbortSignal): Promise<SendOutcome>;
+  /** What fails together: envelopes of one lane go to one host. Absent: all of them do. Few values. */
+  laneOf?(head: EnvelopeHead): string;
   close(): Promise<void>;
 }

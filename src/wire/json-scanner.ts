@@ -169,7 +169,7 @@ export class JsonScanner {
     const flags = this.#passString();
     const end = this.offset - 1;
     this.stringExact = true;
-    if (flags === 0) return this.bytes.latin1Slice(start, end);
+    if (flags === 0) return this.bytes.toString('latin1', start, end);
     const inner = this.bytes.subarray(start, end);
     if ((flags & NON_ASCII) !== 0 && !isUtf8(inner)) this.stringExact = false;
     if ((flags & ESCAPED) === 0) return inner.toString('utf8');
@@ -238,7 +238,7 @@ export class JsonScanner {
   readNumber(): number {
     const start = this.offset;
     this.#passNumber();
-    const text = this.bytes.latin1Slice(start, this.offset);
+    const text = this.bytes.toString('latin1', start, this.offset);
     const value = Number(text);
     this.numberExact = isExactDouble(text, value);
     return value;
@@ -289,7 +289,7 @@ export class JsonScanner {
 
   #passWord(word: 'true' | 'false' | 'null'): void {
     const end = this.offset + word.length;
-    if (end > this.#end || this.bytes.latin1Slice(this.offset, end) !== word) this.fail('unexpected word');
+    if (end > this.#end || this.bytes.toString('latin1', this.offset, end) !== word) this.fail('unexpected word');
     this.offset = end;
   }
 

@@ -1,0 +1,426 @@
+/**
+ * The composition root: builds every part from the settings, starts them from the ground up, drains them from the top down.
+ * Reads as the journey of the data: store → journal → archive and forwarders → intake.
+ */
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { ARCHIVE_CONSUMER, Archive } from './archive/archive.ts';
+import { createEncoder } from './archive/encoder.ts';
+import { ZSTD_LEVELS } from './config/declaration.ts';
+import type { Settings } from './config/registry.ts';
+import { ByteBudget } from './core/byte-budget.ts';
+import type { Clock } from './core/clock.ts';
+import { type FileSystem, isFileError } from './core/file-system.ts';
+import { MIB } from './core/limits.ts';
+import type { Random } from './core/random.ts';
+import { createSealer, type Sealer } from './core/sealer.ts';
+import { createForwarder, type Forwarder, retireToSpill } from './forward/forwarder.ts';
+import { createIntake, type HealthReport, type Intake } from './intake/intake.ts';
+import { openDiskJournal } from './journal/disk-journal.ts';
+import type { Journal } from './journal/journal.ts';
+import { createMemoryJournal } from './journal/memory-journal.ts';
+import { createDecodePool, type DecodePool } from './record/decode-pool.ts';
+import { highestEpoch } from './store/commit-records.ts';
+import type { ObjectStore } from './store/object-store.ts';
+import { openStore } from './store/open.ts';
+import type { Log } from './telemetry/log.ts';
+import { createMetrics, type Metrics } from './telemetry/metrics.ts';
+import { createAgentUpstream } from './upstream/agent-upstream.ts';
+import { type DatadogTarget, datadogTarget } from './upstream/datadog-hosts.ts';
+import { createDatadogUpstream } from './upstream/datadog-upstream.ts';
+import type { Upstream } from './upstream/upstream.ts';
+
+export type ForwardMode = 'all' | 'store-only' | 'forward-only';
+
+export interface AppDeps {
+  settings: Settings;
+  /** As resolved from the settings: `store-only` where nothing says where to forward to. */
+  mode: ForwardMode;
+  version: string;
+  fileSystem: FileSystem;
+  clock: Clock;
+  random: Random;
+  log: Log;
+}
+
+export interface App {
+  address: string;
+  adminAddress: string | undefined;
+  metrics: Metrics;
+  status(): Promise<unknown>;
+  /** Readiness falls, requests under way finish, journal and segments are flushed. Resolves within the deadline. */
+  drain(deadlineMs: number): Promise<void>;
+}
+
+const PATIENCE_MS = 5_000;
+const RETRY_ENTRIES_MAX = 100_000;
+const REQUEST_TIMEOUT_MS = 30_000;
+const UPSTREAM_TIMEOUT_MS = 30_000;
+const DECODE_JOBS_MAX = 4096;
+const WORKER_HEAP_MIB = 384;
+const ROW_GROUP_ROWS_MAX = 256 * 1024;
+const HOURS_PER_FLUSH_MAX = 6;
+const WATCH_EVERY_MS = 5_000;
+const STORE_PROBE_KEY = 'probe/health';
+
+/** Where segments and all other objects are kept. */
+export function storeFolder(settings: Settings): string {
+  return resolve(settings.storageHot.path ?? join(settings.server.dataDir, 'store'));
+}
+
+export async function openApp(deps: AppDeps): Promise<App> {
+  const app = new RunningApp(deps);
+  await app.start();
+  return app;
+}
+
+class RunningApp implements App {
+  readonly metrics = createMetrics();
+  address = '';
+  adminAddress: string | undefined;
+  readonly #deps: AppDeps;
+  readonly #budget: ByteBudget;
+  readonly #forwarders: Forwarder[] = [];
+  readonly #startedAtMs: number;
+  readonly #loopDelay = monitorEventLoopDelay({ resolution: 10 });
+  #store!: ObjectStore;
+  #journal!: Journal;
+  #pool!: DecodePool;
+  #archive: Archive | undefined;
+  #intake!: Intake;
+  #storeConnected = true;
+  #draining = false;
+  #cancelWatch: (() => void) | undefined;
+
+  constructor(deps: AppDeps) {
+    this.#deps = deps;
+    this.#budget = ByteBudget.create(deps.settings.intake.inflightBytesMax);
+    this.#startedAtMs = deps.clock.monotonicMs();
+  }
+
+  async start(): Promise<void> {
+    const { settings, mode, fileSystem, clock, random, log, version } = this.#deps;
+    const { metrics } = this;
+    const dataFolder = resolve(settings.server.dataDir);
+    mkdirSync(dataFolder, { recursive: true });
+    const sealer = openSealer(settings, dataFolder, random);
+    const opened = await openStore({ url: storeFolder(settings) }, { fileSystem, clock, random, metrics });
+    this.#store = opened.store;
+    this.#journal = await this.#openJournal(dataFolder, sealer);
+    this.#pool = createDecodePool({
+      workers: settings.intake.decodeWorkers,
+      budget: this.#budget,
+      decompressedBytesMax: settings.intake.decompressedBytesMax,
+      jobsMax: DECODE_JOBS_MAX,
+      heapMiBMax: WORKER_HEAP_MIB,
+      log,
+    });
+    if (mode === 'forward-only') {
+      if (this.#journal.consumers().includes(ARCHIVE_CONSUMER)) await this.#journal.retire(ARCHIVE_CONSUMER);
+    } else {
+      this.#archive = this.#createArchive();
+      await this.#archive.start();
+    }
+    const target =
+      mode === 'store-only'
+        ? undefined
+        : datadogTarget({
+            ...(settings.forward.datadogSite ? { site: settings.forward.datadogSite } : {}),
+            ...(settings.forward.datadogEndpoint ? { endpoint: settings.forward.datadogEndpoint } : {}),
+            ...(settings.forward.forwardTo ? { forwardTo: settings.forward.forwardTo } : {}),
+          });
+    await this.#startForwarders(target, sealer);
+    this.#intake = this.#createIntake(target, sealer);
+    const listening = await this.#intake.listen();
+    this.address = listening.address;
+    this.adminAddress = listening.adminAddress;
+    metrics.buildInfo.set({ version }, 1);
+    metrics.storageConnected.set(1);
+    this.#loopDelay.enable();
+    this.#watch();
+  }
+
+  #openJournal(dataFolder: string, sealer: Sealer): Promise<Journal> {
+    const { settings, fileSystem, clock, random, log } = this.#deps;
+    const { replicaId } = settings.server;
+    const { metrics } = this;
+    const budgetBytes = settings.journal.budgetBytes;
+    if (settings.journal.durability === 'memory') {
+      // A life of its own each time: positions start anew, so the epoch must too.
+      const epoch = Math.floor(clock.nowMs() / 1000);
+      return Promise.resolve(createMemoryJournal({ replica: replicaId, epoch, clock, metrics, log, budgetBytes }));
+    }
+    return openDiskJournal({
+      fileSystem,
+      folder: join(dataFolder, 'journal', replicaId),
+      replica: replicaId,
+      newEpoch: async () => (await highestEpoch(this.#store, replicaId)) + 1,
+      sealer,
+      clock,
+      random,
+      metrics,
+      log,
+      budgetBytes,
+      fileBytesMax: settings.journal.fileBytesMax,
+      retryWindowMs: settings.journal.retryWindowMs,
+    });
+  }
+
+  #createArchive(): Archive {
+    const { settings, clock, random, log } = this.#deps;
+    return new Archive({
+      store: this.#store,
+      journal: this.#journal,
+      decode: this.#pool.decode,
+      budget: this.#budget,
+      openEncoder: () =>
+        createEncoder(
+          {
+            identity: this.#journal.identity,
+            zstdLevel: ZSTD_LEVELS[settings.archive.compression],
+            rowGroupRowsMax: ROW_GROUP_ROWS_MAX,
+            hoursMax: HOURS_PER_FLUSH_MAX,
+          },
+          WORKER_HEAP_MIB * 2,
+        ),
+      clock,
+      random,
+      metrics: this.metrics,
+      log,
+      flushAfterMs: settings.archive.flushAfterMs,
+      flushRawBytesMax: settings.archive.flushBytesMax,
+      flushRowsMax: settings.archive.flushRowsMax,
+      heldBytesMax: settings.archive.heldBytesMax,
+    });
+  }
+
+  async #startForwarders(target: DatadogTarget | undefined, sealer: Sealer): Promise<void> {
+    const { settings, clock, random, log } = this.#deps;
+    const { forward, journal } = settings;
+    const common = {
+      journal: this.#journal,
+      store: this.#store,
+      sealer,
+      clock,
+      random,
+      metrics: this.metrics,
+      log,
+      concurrencyMax: forward.concurrency,
+      readAheadBytesMax: 16 * MIB,
+      ageLimitMs: forward.ageMaxMs,
+      backlogBytesMax: Math.floor(journal.budgetBytes * forward.spillShare),
+      spillObjectBytesMax: 8 * MIB,
+      attemptsBeforeAside: 5,
+      commitEveryMs: 200,
+    };
+    const upstreamOptions = { connectionsMax: forward.concurrency, timeoutMs: UPSTREAM_TIMEOUT_MS, clock };
+    const wanted: { upstream: Upstream; destination: 'datadog' | 'agent'; key: string | undefined }[] = [];
+    if (target) {
+      const upstream = createDatadogUpstream({ target, ...upstreamOptions });
+      wanted.push({ upstream, destination: 'datadog', key: forward.datadogApiKey?.reveal() });
+    }
+    if (forward.agentUrl) {
+      const upstream = createAgentUpstream({ url: forward.agentUrl, ...upstreamOptions });
+      wanted.push({ upstream, destination: 'agent', key: undefined });
+    }
+    // An upstream that is no longer configured must hold up neither the journal nor lose what it is owed.
+    for (const name of this.#journal.consumers()) {
+      if (!name.startsWith('forward-')) continue;
+      const destination = name.slice('forward-'.length) as 'datadog' | 'agent';
+      if (wanted.some((one) => one.destination === destination)) continue;
+      log.warn({ upstream: destination }, 'no longer configured: its backlog moves to spill objects');
+      await retireToSpill({ ...common, name: destination, destination });
+    }
+    for (const one of wanted) {
+      const forwarder = createForwarder({ ...common, ...one });
+      this.#forwarders.push(forwarder);
+      await forwarder.start();
+    }
+  }
+
+  #createIntake(target: DatadogTarget | undefined, sealer: Sealer): Intake {
+    const { settings, clock, random, log, version } = this.#deps;
+    const { server, intake, forward, journal } = settings;
+    const apiKey = forward.datadogApiKey?.reveal();
+    return createIntake({
+      host: server.host,
+      port: server.port,
+      ...(server.adminPort === undefined ? {} : { adminPort: server.adminPort, adminHost: server.host }),
+      journal: this.#journal,
+      decode: this.#pool.decode,
+      budget: this.#budget,
+      onAccepted: (envelope) => {
+        if (this.#archive) this.#archive.offer(envelope);
+        else this.#budget.release(envelope.reservedBytes);
+      },
+      sealer,
+      callerKeysKept: target !== undefined && apiKey === undefined,
+      allowedKeys: intake.apiKeysAllowed.map((key) => key.reveal()),
+      upstreams: { datadog: target !== undefined, agent: forward.agentUrl !== undefined },
+      relay: { target, agentUrl: forward.agentUrl, apiKey },
+      health: () => this.#health(),
+      status: () => this.status(),
+      metrics: this.metrics,
+      log,
+      clock,
+      random,
+      version,
+      limits: {
+        bodyBytesMax: intake.bodyBytesMax,
+        requestTimeoutMs: REQUEST_TIMEOUT_MS,
+        retryWindowMs: journal.retryWindowMs,
+        patienceMs: PATIENCE_MS,
+        retryEntriesMax: RETRY_ENTRIES_MAX,
+        connectionMaxAgeMs: server.connectionAgeMaxMs,
+      },
+    });
+  }
+
+  #connection(name: 'datadog' | 'agent'): HealthReport['datadog'] {
+    const forwarder = this.#forwarders.find((one) => one.name === name);
+    if (!forwarder) return 'not configured';
+    return forwarder.status().connected ? 'connected' : 'disconnected';
+  }
+
+  #health(): HealthReport {
+    const { clock, mode } = this.#deps;
+    const agent = this.#connection('agent');
+    return {
+      journalWritable: this.#journal.usage().writable,
+      storeConnected: this.#storeConnected,
+      draining: this.#draining,
+      datadog: this.#connection('datadog'),
+      agent,
+      uptimeSeconds: (clock.monotonicMs() - this.#startedAtMs) / 1000,
+      notes: [
+        ...(agent === 'not configured'
+          ? ['tracer routes are stored only: set AGENT_URL to relay them to an Agent']
+          : []),
+        ...(mode === 'store-only' ? ['nothing is forwarded (store-only)'] : []),
+      ],
+    };
+  }
+
+  async status(): Promise<unknown> {
+    const { mode, settings, version } = this.#deps;
+    return {
+      version,
+      mode,
+      replica: this.#journal.identity,
+      store: { url: this.#store.url, connected: this.#storeConnected },
+      journal: this.#journal.usage(),
+      archive: this.#archive?.status() ?? null,
+      upstreams: Object.fromEntries(this.#forwarders.map((forwarder) => [forwarder.name, forwarder.status()])),
+      inflight: {
+        usedBytes: this.#budget.usedBytes,
+        limitBytes: this.#budget.limitBytes,
+        peakBytes: this.#budget.peakBytes,
+      },
+      compression: settings.archive.compression,
+      books: await this.#books(),
+    };
+  }
+
+  /** Sums of independent counters; `balance` is what is left over and should be 0 when nothing is under way. */
+  async #books(): Promise<unknown> {
+    const sum = async (metric: { get(): Promise<{ values: { value: number }[] }> }): Promise<number> =>
+      (await metric.get()).values.reduce((total, { value }) => total + value, 0);
+    const { metrics } = this;
+    const [received, accepted, duplicate, rejected, relayed, archived, recovered] = await Promise.all([
+      sum(metrics.received),
+      sum(metrics.accepted),
+      sum(metrics.duplicates),
+      sum(metrics.rejected),
+      sum(metrics.relayed),
+      sum(metrics.archived),
+      sum(metrics.archiveRecovered),
+    ]);
+    const archivePending = this.#archive?.status().pendingEnvelopes ?? 0;
+    return {
+      intake: {
+        received,
+        accepted,
+        duplicate,
+        rejected,
+        relayed,
+        balance: received - accepted - duplicate - rejected - relayed,
+      },
+      archive: this.#archive
+        ? {
+            accepted,
+            recovered,
+            archived,
+            pending: archivePending,
+            balance: accepted + recovered - archived - archivePending,
+          }
+        : null,
+    };
+  }
+
+  /** Gauges that nobody moves by an event, and whether the store still answers. */
+  #watch(): void {
+    const { clock } = this.#deps;
+    const { metrics } = this;
+    const usage = this.#journal.usage();
+    metrics.journalBytes.set(usage.bytes);
+    metrics.journalBudgetBytes.set(usage.budgetBytes);
+    const oldest = usage.oldestReceivedAtMs;
+    metrics.journalOldestSeconds.set(oldest === undefined ? 0 : Math.max(0, (clock.nowMs() - oldest) / 1000));
+    metrics.inflightBytes.set(this.#budget.usedBytes);
+    metrics.inflightLimitBytes.set(this.#budget.limitBytes);
+    metrics.archivePending.set(this.#archive?.status().pendingEnvelopes ?? 0);
+    metrics.rssBytes.set(process.memoryUsage.rss());
+    metrics.eventLoopDelaySeconds.set(this.#loopDelay.percentile(99) / 1e9);
+    this.#loopDelay.reset();
+    const health = this.#health();
+    const serving = health.journalWritable && !health.draining;
+    metrics.healthStatus.set(!serving ? 0 : health.storeConnected ? 1 : 0.5);
+    void this.#probeStore();
+    this.#cancelWatch = clock.after(WATCH_EVERY_MS, () => this.#watch());
+  }
+
+  async #probeStore(): Promise<void> {
+    try {
+      await this.#store.head(STORE_PROBE_KEY);
+      this.#storeConnected = true;
+    } catch {
+      this.#storeConnected = false;
+    }
+    this.metrics.storageConnected.set(this.#storeConnected ? 1 : 0);
+  }
+
+  async drain(deadlineMs: number): Promise<void> {
+    if (this.#draining) return;
+    this.#draining = true;
+    const { clock, log } = this.#deps;
+    const endsAtMs = clock.monotonicMs() + deadlineMs;
+    const left = (): number => Math.max(0, endsAtMs - clock.monotonicMs());
+    this.#cancelWatch?.();
+    this.#intake.beginDrain();
+    await this.#intake.close(left() / 3);
+    await Promise.all(this.#forwarders.map((forwarder) => forwarder.stop(left() / 2)));
+    await this.#archive?.stop(true, left());
+    const usage = this.#journal.usage();
+    const pending = this.#archive?.status().pendingEnvelopes ?? 0;
+    const owed = Object.fromEntries(this.#forwarders.map((forwarder) => [forwarder.name, forwarder.status().pending]));
+    await this.#journal.close();
+    await this.#pool.close();
+    await this.#store.close();
+    log.info({ archivePending: pending, forwardPending: owed, journalBytes: usage.bytes }, 'drained');
+  }
+}
+
+/** The configured seal key, or one of this data folder's own (mode 0600), made at the first start. */
+function openSealer(settings: Settings, dataFolder: string, random: Random): Sealer {
+  const old = settings.journal.sealKeysOld.map((key) => Buffer.from(key.reveal(), 'base64'));
+  const configured = settings.journal.sealKey;
+  if (configured) return createSealer([Buffer.from(configured.reveal(), 'base64'), ...old], random);
+  const path = join(dataFolder, 'seal.key');
+  try {
+    writeFileSync(path, Buffer.from(random.bytes(32)).toString('base64'), { mode: 0o600, flag: 'wx', flush: true });
+  } catch (error) {
+    if (!isFileError(error, 'EEXIST')) throw error;
+  }
+  return createSealer([Buffer.from(readFileSync(path, 'utf8').trim(), 'base64'), ...old], random);
+}

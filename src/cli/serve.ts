@@ -1,0 +1,104 @@
+/** `reductrai serve`: the proxy as a process. Starts, says where to point an agent, drains on SIGTERM and SIGINT. */
+import { readFileSync } from 'node:fs';
+import { cpus, hostname } from 'node:os';
+import { type App, openApp } from '../app.ts';
+import { settingsHelp } from '../config/help.ts';
+import { effectiveMode, type LoadResult, loadSettings } from '../config/load.ts';
+import type { Settings } from '../config/registry.ts';
+import { systemClock } from '../core/clock.ts';
+import { messageOf } from '../core/errors.ts';
+import { type FileSystem, nodeFileSystem } from '../core/file-system.ts';
+import { systemRandom } from '../core/random.ts';
+import { createLog } from '../telemetry/log.ts';
+import { VERSION } from '../version.ts';
+
+export interface ServeDeps {
+  env: Readonly<Record<string, string | undefined>>;
+  fileSystem?: FileSystem;
+}
+
+export function load(env: ServeDeps['env'], configPath?: string): LoadResult {
+  return loadSettings({
+    env,
+    ...(configPath === undefined ? {} : { configPath }),
+    readText: (path) => readFileSync(path, 'utf8'),
+    hostname: hostname(),
+    cpuCount: cpus().length,
+  });
+}
+
+/** Exit code: 0 after a clean drain, 1 when it could not start or finish, 2 for a bad configuration. */
+export async function runServe(args: string[], deps: ServeDeps): Promise<number> {
+  if (args.includes('--help') || args.includes('-h')) {
+    process.stdout.write(`Usage: reductrai serve [--config FILE]\n\n${settingsHelp()}\n`);
+    return 0;
+  }
+  const loaded = load(deps.env, configPathOf(args));
+  if (!loaded.ok) {
+    process.stderr.write(
+      `The configuration cannot be used:\n${loaded.problems.map((line) => `  - ${line}\n`).join('')}`,
+    );
+    return 2;
+  }
+  const { settings, warnings, sources } = loaded;
+  const log = createLog(settings.server.logLevel);
+  for (const warning of warnings) log.warn(warning);
+  const mode = effectiveMode(settings, sources);
+  const stop = Promise.withResolvers<string>();
+  for (const name of ['SIGTERM', 'SIGINT'] as const) process.once(name, () => stop.resolve(name));
+  let app: App;
+  try {
+    app = await openApp({
+      settings,
+      mode,
+      version: VERSION,
+      fileSystem: deps.fileSystem ?? nodeFileSystem,
+      clock: systemClock,
+      random: systemRandom,
+      log,
+    });
+  } catch (error) {
+    log.fatal({ err: error }, 'cannot start');
+    process.stderr.write(`Cannot start: ${messageOf(error)}\n`);
+    return 1;
+  }
+  log.info({ address: app.address, adminAddress: app.adminAddress, mode, version: VERSION }, 'listening');
+  if (process.stdout.isTTY) process.stdout.write(greeting(app.address, mode, settings));
+  const signal = await stop.promise;
+  log.info({ signal }, 'draining');
+  const cancel = systemClock.after(settings.server.drainDeadlineMs, () => {
+    log.error('drain deadline passed; what is left is in the journal');
+    process.exit(1);
+  });
+  await app.drain(settings.server.drainDeadlineMs);
+  cancel();
+  return 0;
+}
+
+export function configPathOf(args: readonly string[]): string | undefined {
+  const index = args.findIndex((arg) => arg === '--config' || arg.startsWith('--config='));
+  if (index < 0) return undefined;
+  const [, inline] = args[index]!.split('=', 2);
+  return inline ?? args[index + 1];
+}
+
+function greeting(address: string, mode: string, settings: Settings): string {
+  const url = address.replace('0.0.0.0', 'localhost').replace('[::]', 'localhost');
+  const kept = mode === 'forward-only' ? '' : `\n  Data is kept in ${settings.server.dataDir} (Parquet, zstd).`;
+  const forwarded =
+    mode === 'store-only'
+      ? '\n  Nothing is forwarded: set DATADOG_API_KEY (and DD_SITE) to pass everything on to Datadog.'
+      : '\n  Everything is forwarded to Datadog as received.';
+  return `
+  reductrai-proxy ${VERSION} is listening on ${url}${kept}${forwarded}
+
+  Point an agent here:      DD_DD_URL=${url} DD_LOGS_CONFIG_LOGS_DD_URL=${url} DD_APM_DD_URL=${url}
+  Or a tracer:              DD_TRACE_AGENT_URL=${url}
+  Try it:                   curl -X POST ${url}/api/v2/logs -H 'content-type: application/json' \\
+                              -d '[{"message":"hello","service":"demo","ddsource":"curl"}]'
+  Then ask:                 bin/reductrai query "SELECT time, service, message FROM logs"   (after the next flush)
+  Health, metrics, status:  ${url}/health  ${url}/metrics  ${url}/status
+  All settings:             bin/reductrai serve --help
+
+`;
+}

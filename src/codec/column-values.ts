@@ -1,0 +1,331 @@
+/**
+ * How the values of one column of one row group are written, chosen by what they are: dictionaries where values repeat, deltas
+ * for numbers that move in steps, plain or split bytes for the rest, settled by compressing a sample both ways. Doubles are
+ * handled by their bits throughout: a NaN must keep its payload.
+ */
+import { type Column, type ColumnSchema, type DictionaryColumn, NULL_ID } from '../core/columns.ts';
+import { ByteWriter } from './byte-writer.ts';
+import type { Compressor } from './compressor.ts';
+import {
+  bitWidth,
+  canWriteDeltas32,
+  ENCODING,
+  writeByteStreams,
+  writeDeltas32,
+  writeDeltas64,
+  writeHybrid,
+} from './encodings.ts';
+
+/** Uncompressed size at which a page is closed. Large: compression sees more, and nothing is read row by row. */
+export const PAGE_ROWS_MAX = 128 * 1024;
+const PAGE_TEXT_BYTES_MAX = 4 * 1024 * 1024;
+const SAMPLE_VALUES = 4096;
+/** A dictionary must save at least this share of the plain size. */
+const DICTIONARY_GAIN = 0.9;
+const STATISTICS_BYTES_MAX = 64;
+
+/** Values of one row group of one column, nulls taken out, with what its pages need. */
+export interface Values {
+  encoding: number;
+  /** Non-null values before each row, to find a page's share. */
+  write(page: ByteWriter, start: number, end: number): void;
+  /** The dictionary page, if there is one. */
+  dictionary?: { bytes: Uint8Array; count: number };
+  min?: Uint8Array;
+  max?: Uint8Array;
+  /** Ends a page before its values grow beyond the bound. */
+  pageValuesMax: number;
+}
+
+export interface Presence {
+  /** Undefined: no nulls. */
+  isPresent: Uint8Array | undefined;
+  nullCount: number;
+}
+
+export function presenceOf(column: Column, start: number, end: number): Presence {
+  const isPresent = new Uint8Array(end - start).fill(1);
+  let nullCount = 0;
+  if ('ids' in column) {
+    for (let i = start; i < end; i++) {
+      if (column.ids[i] === NULL_ID) {
+        isPresent[i - start] = 0;
+        nullCount += 1;
+      }
+    }
+  } else if (column.nulls) {
+    for (let i = start; i < end; i++) {
+      if (column.nulls[i] === 1) {
+        isPresent[i - start] = 0;
+        nullCount += 1;
+      }
+    }
+  }
+  return { isPresent: nullCount > 0 ? isPresent : undefined, nullCount };
+}
+
+export function valuesOf(
+  schema: ColumnSchema,
+  column: Column,
+  start: number,
+  end: number,
+  present: Presence,
+  compressor: Compressor,
+): Values {
+  if ('ids' in column) return textValues(schema, column, start, end, present);
+  const count = end - start - present.nullCount;
+  if (column.kind === 'int32') {
+    const values = compact(column.values, new Int32Array(count), start, end, present);
+    return intValues(values);
+  }
+  if (column.kind === 'double') {
+    const bits = compact(bitsOf(column.values), new BigInt64Array(count), start, end, present);
+    return doubleValues(new Float64Array(bits.buffer), compressor);
+  }
+  const values = compact(column.values, new BigInt64Array(count), start, end, present);
+  return longValues(values, schema.unsigned === true, compressor);
+}
+
+/** The same memory as 64-bit integers: moving a double as a number may lose a NaN's payload. */
+function bitsOf(values: Float64Array): BigInt64Array {
+  return new BigInt64Array(values.buffer, values.byteOffset, values.length);
+}
+
+function compact<T extends Int32Array | BigInt64Array>(
+  source: T,
+  target: T,
+  start: number,
+  end: number,
+  present: Presence,
+): T {
+  const { isPresent } = present;
+  if (!isPresent) {
+    target.set(source.subarray(start, end) as never);
+    return target;
+  }
+  let at = 0;
+  for (let i = start; i < end; i++) if (isPresent[i - start] === 1) target[at++] = source[i]!;
+  return target;
+}
+
+function bytesOf(array: Float64Array | BigInt64Array | Int32Array): Buffer {
+  return Buffer.from(array.buffer, array.byteOffset, array.byteLength);
+}
+
+function intValues(values: Int32Array): Values {
+  let min: number | undefined;
+  let max: number | undefined;
+  for (const value of values) {
+    if (min === undefined || value < min) min = value;
+    if (max === undefined || value > max) max = value;
+  }
+  const isDelta = canWriteDeltas32(values);
+  return {
+    encoding: isDelta ? ENCODING.deltaBinaryPacked : ENCODING.plain,
+    write: (page, from, to) => {
+      if (isDelta) writeDeltas32(page, values.subarray(from, to), to - from);
+      else page.bytes(bytesOf(values.subarray(from, to)));
+    },
+    pageValuesMax: PAGE_ROWS_MAX,
+    ...(min === undefined || max === undefined
+      ? {}
+      : { min: bytesOf(Int32Array.of(min)), max: bytesOf(Int32Array.of(max)) }),
+  };
+}
+
+function longValues(values: BigInt64Array, unsigned: boolean, compressor: Compressor): Values {
+  let statistics = {};
+  if (!unsigned && values.length > 0) {
+    let min = values[0]!;
+    let max = min;
+    for (const value of values) {
+      if (value < min) min = value;
+      if (value > max) max = value;
+    }
+    statistics = { min: bytesOf(BigInt64Array.of(min)), max: bytesOf(BigInt64Array.of(max)) };
+  }
+  const plain: Values = {
+    encoding: ENCODING.plain,
+    write: (page, from, to) => page.bytes(bytesOf(values.subarray(from, to))),
+    pageValuesMax: PAGE_ROWS_MAX,
+    ...statistics,
+  };
+  const probe = new ByteWriter();
+  if (!writeDeltas64(probe, values)) return plain;
+  const sample = values.subarray(0, SAMPLE_VALUES);
+  const sampled = new ByteWriter();
+  writeDeltas64(sampled, sample);
+  if (compressor.compress(sampled.view()).byteLength > compressor.compress(bytesOf(sample)).byteLength) return plain;
+  return {
+    encoding: ENCODING.deltaBinaryPacked,
+    write: (page, from, to) => {
+      if (!writeDeltas64(page, values.subarray(from, to))) throw new Error('BUG: deltas no longer fit');
+    },
+    pageValuesMax: PAGE_ROWS_MAX,
+    ...statistics,
+  };
+}
+
+function doubleValues(values: Float64Array, compressor: Compressor): Values {
+  let statistics = {};
+  let min = Number.POSITIVE_INFINITY;
+  let max = Number.NEGATIVE_INFINITY;
+  let hasNaN = false;
+  for (const value of values) {
+    if (Number.isNaN(value)) hasNaN = true;
+    if (value < min) min = value;
+    if (value > max) max = value;
+  }
+  // With a NaN among them readers that trust min and max would prune wrongly, so there are none then.
+  if (values.length > 0 && !hasNaN) {
+    // Zero bounds carry the sign that includes both zeros.
+    statistics = {
+      min: bytesOf(Float64Array.of(min === 0 ? -0 : min)),
+      max: bytesOf(Float64Array.of(max === 0 ? 0 : max)),
+    };
+  }
+  const dictionary = doubleDictionary(values);
+  if (dictionary) {
+    const width = bitWidth(dictionary.count - 1);
+    return {
+      encoding: ENCODING.rleDictionary,
+      dictionary: { bytes: dictionary.bytes, count: dictionary.count },
+      write: (page, from, to) => {
+        page.byte(width);
+        writeHybrid(page, dictionary.ids.subarray(from, to), to - from, width);
+      },
+      pageValuesMax: PAGE_ROWS_MAX,
+      ...statistics,
+    };
+  }
+  const sample = bytesOf(values.subarray(0, SAMPLE_VALUES));
+  const split = new ByteWriter();
+  writeByteStreams(split, sample);
+  const isSplit = compressor.compress(split.view()).byteLength < compressor.compress(sample).byteLength;
+  return {
+    encoding: isSplit ? ENCODING.byteStreamSplit : ENCODING.plain,
+    write: (page, from, to) => {
+      const bytes = bytesOf(values.subarray(from, to));
+      if (isSplit) writeByteStreams(page, bytes);
+      else page.bytes(bytes);
+    },
+    pageValuesMax: PAGE_ROWS_MAX,
+    ...statistics,
+  };
+}
+
+/** Distinct doubles by their bits, if they are few enough to pay. */
+function doubleDictionary(values: Float64Array): { bytes: Uint8Array; count: number; ids: Uint32Array } | undefined {
+  const distinctMax = Math.min(65_536, Math.floor(values.length / 4));
+  if (distinctMax < 1) return undefined;
+  const bits = new BigInt64Array(values.buffer, values.byteOffset, values.length);
+  const halves = new Int32Array(values.buffer, values.byteOffset, values.length * 2);
+  const slots = new Int32Array(262_144).fill(-1);
+  const distinct = new BigInt64Array(distinctMax);
+  const distinctHalves = new Int32Array(distinct.buffer);
+  const ids = new Uint32Array(values.length);
+  let count = 0;
+  for (let i = 0; i < values.length; i++) {
+    const low = halves[2 * i]!;
+    const high = halves[2 * i + 1]!;
+    let slot = (Math.imul(low ^ Math.imul(high, 0x9e3779b1), 0x85ebca6b) >>> 14) & 262_143;
+    for (;;) {
+      const id = slots[slot]!;
+      if (id === -1) {
+        if (count === distinctMax) return undefined;
+        slots[slot] = count;
+        distinct[count] = bits[i]!;
+        ids[i] = count++;
+        break;
+      }
+      if (distinctHalves[2 * id] === low && distinctHalves[2 * id + 1] === high) {
+        ids[i] = id;
+        break;
+      }
+      slot = (slot + 1) & 262_143;
+    }
+  }
+  return { bytes: bytesOf(distinct.subarray(0, count)), count, ids };
+}
+
+function textValues(
+  schema: ColumnSchema,
+  column: DictionaryColumn,
+  start: number,
+  end: number,
+  present: Presence,
+): Values {
+  const { ids, offsets, bytes } = column;
+  const count = end - start - present.nullCount;
+  const local = new Uint32Array(count);
+  // Ids are dense, so a table beats a map; NULL_ID marks what has not been met.
+  const localOf = new Uint32Array(offsets.length - 1).fill(NULL_ID);
+  const used: number[] = [];
+  let plainBytes = 0;
+  let dictionaryBytes = 0;
+  let at = 0;
+  for (let i = start; i < end; i++) {
+    const id = ids[i]!;
+    if (id === NULL_ID) continue;
+    const size = offsets[id + 1]! - offsets[id]! + 4;
+    plainBytes += size;
+    let own = localOf[id]!;
+    if (own === NULL_ID) {
+      own = used.length;
+      localOf[id] = own;
+      used.push(id);
+      dictionaryBytes += size;
+    }
+    local[at++] = own;
+  }
+  const entry = (id: number): Uint8Array => bytes.subarray(offsets[id]!, offsets[id + 1]!);
+  const statistics = schema.kind === 'string' && !schema.json ? textStatistics(used, entry) : {};
+  const width = bitWidth(used.length - 1);
+  const packedBytes = dictionaryBytes + (count * width) / 8;
+  if (count > 0 && packedBytes < plainBytes * DICTIONARY_GAIN) {
+    const dictionary = new ByteWriter(dictionaryBytes + 16);
+    for (const id of used) {
+      const value = entry(id);
+      dictionary.uint32(value.byteLength);
+      dictionary.bytes(value);
+    }
+    return {
+      encoding: ENCODING.rleDictionary,
+      dictionary: { bytes: dictionary.view(), count: used.length },
+      write: (page, from, to) => {
+        page.byte(width);
+        writeHybrid(page, local.subarray(from, to), to - from, width);
+      },
+      pageValuesMax: PAGE_ROWS_MAX,
+      ...statistics,
+    };
+  }
+  const averageBytes = Math.max(1, plainBytes / Math.max(1, count));
+  return {
+    encoding: ENCODING.deltaLengthByteArray,
+    write: (page, from, to) => {
+      const lengths = new Int32Array(to - from);
+      for (let i = from; i < to; i++) lengths[i - from] = entry(used[local[i]!]!).byteLength;
+      writeDeltas32(page, lengths, lengths.length);
+      for (let i = from; i < to; i++) page.bytes(entry(used[local[i]!]!));
+    },
+    pageValuesMax: Math.max(1, Math.floor(PAGE_TEXT_BYTES_MAX / averageBytes)),
+    ...statistics,
+  };
+}
+
+/** Smallest and largest text in byte order; none when one of them is long. */
+function textStatistics(
+  used: readonly number[],
+  entry: (id: number) => Uint8Array,
+): { min?: Uint8Array; max?: Uint8Array } {
+  let min: Uint8Array | undefined;
+  let max: Uint8Array | undefined;
+  for (const id of used) {
+    const value = entry(id);
+    if (min === undefined || Buffer.compare(value, min) < 0) min = value;
+    if (max === undefined || Buffer.compare(value, max) > 0) max = value;
+  }
+  if (!min || !max || min.byteLength > STATISTICS_BYTES_MAX || max.byteLength > STATISTICS_BYTES_MAX) return {};
+  return { min: Uint8Array.from(min), max: Uint8Array.from(max) };
+}

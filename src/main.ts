@@ -1,0 +1,92 @@
+/** The entry: picks the command. Everything else is in cli/ (one file per command) and app.ts. */
+import { join, resolve } from 'node:path';
+import { storeFolder } from './app.ts';
+import { runCheckConfig } from './cli/check-config.ts';
+import { runExport } from './cli/export.ts';
+import type { CliIo, OpenedStore } from './cli/io.ts';
+import { runLs } from './cli/ls.ts';
+import { runQuery } from './cli/query.ts';
+import { configPathOf, load, runServe } from './cli/serve.ts';
+import { systemClock } from './core/clock.ts';
+import { nodeFileSystem } from './core/file-system.ts';
+import { systemRandom } from './core/random.ts';
+import { openLocalStore } from './store/local-store.ts';
+import { VERSION } from './version.ts';
+
+const HELP = `reductrai ${VERSION}: keeps every metric, log and span in storage you own, and forwards them to Datadog
+
+Usage: reductrai <command> [options]
+
+  serve           run the proxy (the default); --help lists all settings
+  check-config    check the configuration and show what is in force
+  query "SQL"     ask what was kept: views metrics, logs, spans, events
+  export          give items back exactly as they were sent, one JSON text a line
+  ls              list what is kept, per signal and day
+  demo            run a fake vendor and agent-shaped traffic through the proxy, and show what came of it
+
+Every command takes --help.
+`;
+
+const io: CliIo = {
+  stdout: process.stdout,
+  stderr: process.stderr,
+  stdoutIsTerminal: process.stdout.isTTY === true,
+  stderrIsTerminal: process.stderr.isTTY === true,
+  columns: process.stdout.columns ?? 120,
+};
+
+/** The store of the configuration in force, for reading. */
+async function openStoreToRead(args: readonly string[]): Promise<OpenedStore> {
+  const loaded = load(process.env, configPathOf(args));
+  if (!loaded.ok) throw new Error(loaded.problems.join('\n'));
+  const { settings } = loaded;
+  const store = await openLocalStore({
+    root: storeFolder(settings),
+    fileSystem: nodeFileSystem,
+    clock: systemClock,
+    random: systemRandom,
+    readOnly: true,
+  });
+  return {
+    store,
+    pathOf: (key) => store.pathOf(key),
+    tempFolder: join(resolve(settings.server.dataDir), 'tmp'),
+    memoryLimit: '1GB',
+  };
+}
+
+async function main(argv: string[]): Promise<number> {
+  const [command = 'serve', ...args] = argv;
+  const open = (): Promise<OpenedStore> => openStoreToRead(args);
+  const own = args.filter((arg, index) => !arg.startsWith('--config') && args[index - 1] !== '--config');
+  switch (command) {
+    case 'serve':
+      return runServe(args, { env: process.env });
+    case 'check-config':
+      return runCheckConfig(args, { env: process.env });
+    case 'query':
+      return runQuery(own, io, open);
+    case 'export':
+      return runExport(own, io, open);
+    case 'ls':
+      return runLs(own, io, open);
+    case 'demo': {
+      const { runDemo } = await import('./cli/demo/demo.ts');
+      return runDemo(own, io);
+    }
+    case '--version':
+    case '-v':
+      process.stdout.write(`${VERSION}\n`);
+      return 0;
+    case 'help':
+    case '--help':
+    case '-h':
+      process.stdout.write(HELP);
+      return 0;
+    default:
+      process.stderr.write(`unknown command ${JSON.stringify(command)}\n\n${HELP}`);
+      return 2;
+  }
+}
+
+process.exitCode = await main(process.argv.slice(2));

@@ -1,0 +1,190 @@
+/**
+ * Promises 1 to 4 on a real process: killed with SIGKILL at random moments and at named points, under load, again and again, on one
+ * data folder. At the end everything acknowledged is in the archive exactly once and at the vendor at least once, by the
+ * test's own ledger. Bodies span hours and signals; some are equal on purpose; clients retry lost answers.
+ */
+import { gzipSync } from 'node:zlib';
+import { Agent, request } from 'undici';
+import { afterAll, expect, test } from 'vitest';
+import { seededRandom } from '../../src/core/random.ts';
+import { type FakeVendor, startFakeVendor } from '../support/fake-vendor.ts';
+import { KILL_POINTS } from '../support/killing-file-system.ts';
+import { type ProxyProcess, runCli, startProxy } from '../support/proxy-process.ts';
+import { temporaryFolder } from '../support/temp-folder.ts';
+
+const KEY = '0123456789abcdef0123456789abcdef';
+const KILLS = Number(process.env.KILLS ?? 104);
+const CLIENTS = 6;
+const HOUR_S = 3600;
+
+interface Sent {
+  signal: 'logs' | 'metrics';
+  id: string;
+}
+
+/** What was acknowledged: id → how often it must be in the archive. */
+class Ledger {
+  readonly acknowledged = new Map<string, number>();
+
+  add(sent: Sent): void {
+    const key = `${sent.signal}:${sent.id}`;
+    this.acknowledged.set(key, (this.acknowledged.get(key) ?? 0) + 1);
+  }
+}
+
+function bodyOf(sent: Sent, random: () => number): { path: string; body: Buffer; headers: Record<string, string> } {
+  const nowS = Math.floor(Date.now() / 1000);
+  const headers: Record<string, string> = { 'content-type': 'application/json', 'dd-api-key': KEY };
+  if (sent.signal === 'logs') {
+    const body = JSON.stringify([
+      {
+        message: `log ${sent.id}`,
+        service: 'kill',
+        id: sent.id,
+        timestamp: (nowS - HOUR_S * Math.floor(random() * 4)) * 1000,
+      },
+    ]);
+    return { path: '/api/v2/logs', body: gzipSync(body), headers: { ...headers, 'content-encoding': 'gzip' } };
+  }
+  // Points in several hours: the rows of one item land in different segments.
+  const points = [0, 1, 2].map((hour) => ({ timestamp: nowS - hour * HOUR_S, value: random() }));
+  const body = JSON.stringify({ series: [{ metric: 'kill.count', type: 1, points, tags: [`id:${sent.id}`] }] });
+  return { path: '/api/v2/series', body: Buffer.from(body), headers };
+}
+
+class Load {
+  stopped = false;
+  url = '';
+  readonly ledger = new Ledger();
+  readonly #agent = new Agent({ connections: CLIENTS, headersTimeout: 4000, bodyTimeout: 4000, connectTimeout: 2000 });
+  readonly clients: Promise<void>[] = [];
+
+  start(seed: number): void {
+    for (let client = 0; client < CLIENTS; client++)
+      this.clients.push(this.#run(client, seededRandom(seed * 100 + client).next));
+  }
+
+  async #run(client: number, random: () => number): Promise<void> {
+    // The last client sends one and the same body on purpose, again and again.
+    const same = client === CLIENTS - 1 ? { signal: 'logs' as const, id: 'equal' } : undefined;
+    const fixed = same && bodyOf(same, () => 0);
+    for (let n = 0; !this.stopped; n++) {
+      const sent: Sent = same ?? { signal: random() < 0.5 ? 'logs' : 'metrics', id: `${client}-${n}` };
+      const message = fixed ?? bodyOf(sent, random);
+      if (await this.#deliver(message)) this.ledger.add(sent);
+      await new Promise((resolve) => setTimeout(resolve, random() * 4));
+    }
+  }
+
+  /** Sends the same bytes until they are acknowledged, as an agent does. */
+  async #deliver(message: ReturnType<typeof bodyOf>): Promise<boolean> {
+    for (let attempt = 0; attempt < 2000; attempt++) {
+      try {
+        const answer = await request(this.url + message.path, {
+          method: 'POST',
+          body: message.body,
+          headers: message.headers,
+          dispatcher: this.#agent,
+        });
+        await answer.body.dump();
+        if (answer.statusCode === 202) return true;
+        if (answer.statusCode !== 503) throw new Error(`unexpected status ${answer.statusCode}`);
+      } catch (error) {
+        if (String(error).includes('unexpected status')) throw error;
+      }
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    return false;
+  }
+
+  async stop(): Promise<void> {
+    this.stopped = true;
+    await Promise.all(this.clients);
+    await this.#agent.destroy();
+  }
+}
+
+let vendor: FakeVendor;
+
+afterAll(async () => {
+  await vendor?.close();
+});
+
+test(`nothing is lost or doubled over ${KILLS} kills`, { timeout: 900_000 }, async () => {
+  const folder = await temporaryFolder();
+  vendor = await startFakeVendor({ apiKeys: [KEY] });
+  const env = {
+    FORWARD_TO: vendor.url,
+    DATADOG_API_KEY: KEY,
+    LOG_LEVEL: 'info',
+    REDUCTRAI_ARCHIVE_FLUSH_AFTER: '150ms',
+    REDUCTRAI_JOURNAL_FILE_BYTES_MAX: '1MiB',
+    REDUCTRAI_INTAKE_DECODE_WORKERS: '1',
+  };
+  const random = seededRandom(7).next;
+  const load = new Load();
+  const killed: Record<string, number> = {};
+  for (let life = 0; life < KILLS; life++) {
+    const named = life % 2 === 0;
+    const point = KILL_POINTS[Math.floor(life / 2) % KILL_POINTS.length]!;
+    const killAt = named
+      ? `${point}:${life % 4 === 0 ? 'before' : 'after'}:${1 + Math.floor(random() * 12)}`
+      : undefined;
+    let proxy: ProxyProcess;
+    try {
+      proxy = await startProxy({ dataFolder: folder, env, ...(killAt ? { killAt } : {}) });
+    } catch (error) {
+      // Killed while it was still starting: that counts too.
+      if (!killAt || !String(error).includes('SIGKILL')) throw error;
+      killed[killAt] = (killed[killAt] ?? 0) + 1;
+      continue;
+    }
+    load.url = proxy.url;
+    if (load.clients.length === 0) load.start(1);
+    await Promise.race([proxy.exited, new Promise((resolve) => setTimeout(resolve, 150 + random() * 700))]);
+    if (proxy.child.exitCode !== null) throw new Error(`proxy ended by itself:\n${proxy.lines.slice(-20).join('\n')}`);
+    const label = proxy.child.signalCode === 'SIGKILL' ? killAt! : 'random';
+    killed[label] = (killed[label] ?? 0) + 1;
+    await proxy.kill('SIGKILL');
+  }
+  const last = await startProxy({ dataFolder: folder, env });
+  load.url = last.url;
+  await load.stop();
+  last.child.kill('SIGTERM');
+  const end = await last.exited;
+  expect(end, last.lines.slice(-20).join('\n')).toEqual({ code: 0, signal: null });
+
+  const { acknowledged } = load.ledger;
+  expect(acknowledged.size).toBeGreaterThan(KILLS);
+  const archived = new Map<string, number>();
+  const count = (key: string) => archived.set(key, (archived.get(key) ?? 0) + 1);
+  for (const signal of ['logs', 'metrics'] as const) {
+    const { stdout, stderr, code } = await runCli(['export', '--signal', signal], { DATA_DIR: folder });
+    expect(code, stderr).toBe(0);
+    for (const line of stdout.split('\n')) {
+      if (line === '') continue;
+      const item = JSON.parse(line);
+      if (signal === 'metrics') expect(item.points.length).toBe(3);
+      count(`${signal}:${signal === 'logs' ? item.id : item.tags[0].slice(3)}`);
+    }
+  }
+  const wrong = [...acknowledged]
+    .filter(([key, times]) => archived.get(key) !== times)
+    .map(([key, times]) => `${key}: acknowledged ${times}, archived ${archived.get(key) ?? 0}`);
+  expect(wrong).toEqual([]);
+
+  const atVendor = new Set<string>();
+  for (const seen of vendor.delivered()) {
+    const text =
+      seen.headers['content-encoding'] === 'gzip'
+        ? (await import('node:zlib')).gunzipSync(seen.body).toString()
+        : seen.body.toString();
+    for (const found of text.matchAll(/"id":"([^"]+)"|"id:([^"]+)"/g))
+      atVendor.add(found[1] ? `logs:${found[1]}` : `metrics:${found[2]}`);
+  }
+  expect([...acknowledged.keys()].filter((key) => !atVendor.has(key))).toEqual([]);
+  expect(vendor.violations).toEqual([]);
+  console.log(
+    `${acknowledged.size} envelopes, ${acknowledged.get('logs:equal')} equal on purpose, kills: ${JSON.stringify(killed)}`,
+  );
+});
