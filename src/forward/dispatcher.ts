@@ -236,12 +236,7 @@ export class Dispatcher {
     this.#giveUp(parcel, 'refused');
   }
 
-  #failed(
-    parcel: Parcel,
-    lane: Lane,
-    outcome: Extract<SendOutcome, { kind: 'retry' }>,
-    wasProbe: boolean,
-  ): void {
+  #failed(parcel: Parcel, lane: Lane, outcome: Extract<SendOutcome, { kind: 'retry' }>, wasProbe: boolean): void {
     const { breakerFailuresMax, clock, random, retry } = this.#settings;
     const nowMs = clock.monotonicMs();
     this.#note(parcel, outcome);
@@ -261,9 +256,7 @@ export class Dispatcher {
     if (isSolo) parcel.soloFailures++;
     // While the lane rests, the lane decides when to try.
     parcel.notBeforeMs =
-      lane.gate.isOpen || isSolo
-        ? nowMs + retryDelayMs(retry, parcel.attempts, random.next(), outcome.afterMs)
-        : nowMs;
+      lane.gate.isOpen || isSolo ? nowMs + retryDelayMs(retry, parcel.attempts, random.next(), outcome.afterMs) : nowMs;
     this.#keepTrying(parcel);
   }
 
@@ -294,14 +287,15 @@ export class Dispatcher {
   }
 
   #keepTrying(parcel: Parcel): void {
-    if (parcel.source.isAlone) {
-      // Its object waits better than memory does, unless it merely waits for its lane or key.
-      if (this.isHeldBack(parcel) && parcel.soloFailures === 0) this.add(parcel);
-      else parcel.source.setBack(parcel);
-    } else if (parcel.soloFailures >= this.#settings.attemptsBeforeAside) {
+    const isOwnFault =
+      parcel.soloFailures >= this.#settings.attemptsBeforeAside ||
+      (parcel.source.isRetried && !this.isHeldBack(parcel));
+    if (!isOwnFault) this.add(parcel);
+    else if (parcel.source.isAlone) parcel.source.setBack(parcel);
+    else {
       this.#log('warn', 'an envelope steps aside', { position: parcel.position, reason: parcel.lastReason });
       this.#write(parcel, () => this.#hooks.stepAside(parcel));
-    } else this.add(parcel);
+    }
   }
 
   #giveUp(parcel: Parcel, reason: GivenUpReason): void {

@@ -30,6 +30,8 @@ export interface ParcelSource {
   readonly kind: 'journal' | 'spill';
   /** It has an object of its own already: no need to write another. */
   readonly isAlone: boolean;
+  /** It was set back before: one more failure of its own sets it back again. */
+  readonly isRetried: boolean;
   done(parcel: Parcel): void;
   /** It failed on its own account too often. Only where `isAlone`: it is tried again later, from its object. */
   setBack(parcel: Parcel): void;

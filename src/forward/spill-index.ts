@@ -38,10 +38,14 @@ export function originOf({ replica, epoch }: JournalIdentity): string {
   return `${replica}-${epoch}`;
 }
 
-/** Names sort by age within one journal life. */
-export function spillKey(upstream: string, origin: string, positions: readonly Position[]): string {
+/**
+ * Names sort by age within one journal life. `copy` is not 0 only when an object of the same name is still known: an envelope that
+ * stepped aside in a life before, and again from the object it had stepped out of.
+ */
+export function spillKey(upstream: string, origin: string, positions: readonly Position[], copy: number): string {
   const first = positions[0] ?? 0;
-  return `spill/${upstream}/${origin}/${pad(first)}-${pad(positions.at(-1) ?? first)}-${positions.length}`;
+  const name = `${pad(first)}-${pad(positions.at(-1) ?? first)}-${positions.length}`;
+  return `spill/${upstream}/${origin}/${copy === 0 ? name : `${name}.${copy}`}`;
 }
 
 /** Objects of this replica, of whatever epoch; a listing may also give those of replicas whose id begins alike. */
@@ -52,7 +56,9 @@ export function spillPrefix(upstream: string, replica: string): string {
 /** Undefined when the object is not of this replica. */
 export function parseSpillKey(upstream: string, replica: string, key: string): SpillName | undefined {
   const prefix = spillPrefix(upstream, replica);
-  const match = key.startsWith(prefix) ? /^(\d{1,15})\/(\d{16})-(\d{16})-(\d{1,9})$/.exec(key.slice(prefix.length)) : null;
+  const match = key.startsWith(prefix)
+    ? /^(\d{1,15})\/(\d{16})-(\d{16})-(\d{1,9})(?:\.\d{1,3})?$/.exec(key.slice(prefix.length))
+    : null;
   if (!match) return undefined;
   const epoch = Number(match[1]);
   return {

@@ -22,18 +22,20 @@ const SET_BACK_MS_MAX = 10 * 60 * 1000;
 export class SpillYard {
   readonly #settings: ForwardSettings;
   readonly #books: Books;
-  readonly #dispatcher: () => Dispatcher;
+  readonly #dispatcher: Dispatcher;
   readonly #signal: AbortSignal;
   /** Not in memory, in the order they are to be delivered. */
   readonly #stored = new Set<SpillRecord>();
   readonly #loaded = new Map<SpillRecord, Set<Parcel>>();
+  /** Of all objects that are known. */
+  readonly #keys = new Set<string>();
   readonly #background = new Set<Promise<void>>();
   #loading: SpillRecord | undefined;
   #pending = 0;
   #recovered: Promise<void> | undefined;
   #isReady = false;
 
-  constructor(settings: ForwardSettings, books: Books, dispatcher: () => Dispatcher, signal: AbortSignal) {
+  constructor(settings: ForwardSettings, books: Books, dispatcher: Dispatcher, signal: AbortSignal) {
     this.#settings = settings;
     this.#books = books;
     this.#dispatcher = dispatcher;
@@ -59,22 +61,21 @@ export class SpillYard {
    * spilled meanwhile. `committed`: this journal's position at the start.
    */
   async recover(committed: Position): Promise<void> {
-    let firstTry = () => {};
-    const tried = new Promise<void>((resolve) => {
-      firstTry = resolve;
+    let failed = (): void => {};
+    const failedOnce = new Promise<void>((resolve) => {
+      failed = resolve;
     });
     const found = new Map<string, SpillRecord>();
     this.#recovered = untilDone(this.#settings, 'finding spill objects', this.#signal, async () => {
       try {
         await this.#find(committed, found);
-      } finally {
-        firstTry();
+      } catch (error) {
+        failed();
+        throw error;
       }
-    });
-    this.#track(this.#recovered.then(() => this.#take(found)));
-    await Promise.race([this.#recovered.catch(() => {}), tried]);
-    // The taking over runs right after the search: give it its turn.
-    if (found.size > 0) await Promise.resolve();
+    }).then(() => this.#take(found));
+    this.#track(this.#recovered);
+    await Promise.race([this.#recovered, failedOnce]);
   }
 
   async #find(committed: Position, found: Map<string, SpillRecord>): Promise<void> {
@@ -107,6 +108,7 @@ export class SpillYard {
     let count = 0;
     for (const record of found.values()) {
       this.#stored.add(record);
+      this.#keys.add(record.key);
       count += record.remaining;
     }
     this.#pending += count;
@@ -116,14 +118,17 @@ export class SpillYard {
 
   /** Writes parcels of one lane, in the order of positions, as one object. They are done for their source once it is durable. */
   async spill(parcels: readonly Parcel[]): Promise<void> {
+    await this.#write(parcels);
+  }
+
+  async #write(parcels: readonly Parcel[]): Promise<SpillRecord> {
     const first = parcels[0];
-    if (!first) return;
+    if (!first) throw new Error('BUG: nothing to spill');
     const { clock, sealer, upstream } = this.#settings;
-    const key = spillKey(
-      upstream.name,
-      first.origin,
-      parcels.map(({ position }) => position),
-    );
+    const positions = parcels.map(({ position }) => position);
+    let key = spillKey(upstream.name, first.origin, positions, 0);
+    for (let copy = 1; this.#keys.has(key); copy++) key = spillKey(upstream.name, first.origin, positions, copy);
+    this.#keys.add(key);
     const filed: FiledParcel[] = parcels.map(({ position, head, body, attempts, lastReason, lastStatus }) => ({
       position,
       head,
@@ -136,17 +141,17 @@ export class SpillYard {
       },
     }));
     await putOnce(this.#settings, key, encodeParcels(filed, sealer), this.#signal);
-    this.#stored.add(createSpillRecord(key, first.origin, parcels.length, first.lane));
+    const record = createSpillRecord(key, first.origin, parcels.length, first.lane);
+    this.#stored.add(record);
     this.#pending += parcels.length;
     this.#books.spilled(parcels.filter(({ source }) => source.kind === 'journal').length);
     for (const parcel of parcels) parcel.source.done(parcel);
+    return record;
   }
 
   async stepAside(parcel: Parcel): Promise<void> {
     await this.#recovered;
-    await this.spill([parcel]);
-    const [record] = [...this.#stored].slice(-1);
-    if (record) this.#delay(record);
+    this.#delay(await this.#write([parcel]));
   }
 
   /** Puts away what is stuck and brings the next object; called often, does little. */
@@ -156,7 +161,7 @@ export class SpillYard {
     const due = [...this.#due(nowMs)];
     if (due.length > 0) this.#unloadStuck(due);
     if (this.#loading || this.#loaded.size >= this.#loadedMax) return;
-    const next = due.find(({ lane }) => lane === undefined || this.#dispatcher().isLaneOpen(lane));
+    const next = due.find(({ lane }) => lane === undefined || this.#dispatcher.isLaneOpen(lane));
     // With nothing in memory the oldest comes in all the same: the probes need something to send.
     const record = next ?? (this.#loaded.size === 0 ? due[0] : undefined);
     if (record) this.#bringIn(record);
@@ -167,7 +172,7 @@ export class SpillYard {
   }
 
   get #loadedMax(): number {
-    return this.#dispatcher().hasOpenWay ? LOADED_MAX : 1;
+    return this.#dispatcher.hasOpenWay ? LOADED_MAX : 1;
   }
 
   /** A bounded look: the first due ones of each kind are enough to choose from. */
@@ -218,14 +223,15 @@ export class SpillYard {
       });
     record.lane = parcels[0]?.lane ?? record.lane;
     this.#loaded.set(record, new Set(parcels));
-    for (const parcel of parcels) this.#dispatcher().add(parcel);
-    this.#dispatcher().pump();
+    for (const parcel of parcels) this.#dispatcher.add(parcel);
+    this.#dispatcher.pump();
   }
 
   #sourceOf(record: SpillRecord): ParcelSource {
     return {
       kind: 'spill',
       isAlone: record.count === 1,
+      isRetried: record.count === 1 && record.setBacks > 0,
       done: (parcel) => {
         record.done ??= new Set();
         record.done.add(parcel.position);
@@ -234,11 +240,8 @@ export class SpillYard {
         this.#loaded.get(record)?.delete(parcel);
         if (record.remaining > 0) return;
         this.#loaded.delete(record);
-        this.#track(
-          untilDone(this.#settings, `deleting ${record.key}`, this.#signal, () =>
-            this.#settings.store.delete(record.key),
-          ),
-        );
+        this.#track(this.#delete(record));
+        this.tick();
       },
       setBack: () => {
         this.#loaded.delete(record);
@@ -250,7 +253,7 @@ export class SpillYard {
 
   /** Objects of which nothing is under way and all waits for lanes or keys, when there is something better to bring in. */
   #unloadStuck(due: readonly SpillRecord[]): void {
-    const dispatcher = this.#dispatcher();
+    const dispatcher = this.#dispatcher;
     if (!due.some(({ lane }) => lane === undefined || dispatcher.isLaneOpen(lane))) return;
     for (const [record, parcels] of this.#loaded) {
       const waiting = dispatcher.waiting('spill');
@@ -270,14 +273,20 @@ export class SpillYard {
   }
 
   async #putAwayUnreadable(record: SpillRecord, bytes: Uint8Array | undefined): Promise<void> {
-    const { log, store, upstream } = this.#settings;
+    const { log, upstream } = this.#settings;
     log.error({ key: record.key, isAbsent: bytes === undefined }, 'a spill object cannot be read');
     if (bytes) {
       await putOnce(this.#settings, unreadableKey(upstream.name, record.key), bytes, this.#signal);
-      await untilDone(this.#settings, `deleting ${record.key}`, this.#signal, () => store.delete(record.key));
+      await this.#delete(record);
     }
     this.#books.deadLettered('spill-unreadable', record.remaining);
     this.#pending -= record.remaining;
+  }
+
+  async #delete(record: SpillRecord): Promise<void> {
+    const { store } = this.#settings;
+    await untilDone(this.#settings, `deleting ${record.key}`, this.#signal, () => store.delete(record.key));
+    this.#keys.delete(record.key);
   }
 
   /** Rejections come from the stop only; anything else is logged as the bug it is. */

@@ -1,0 +1,35 @@
+/** What a command has of the world: where it writes, and the store it reads. */
+import { once } from 'node:events';
+import type { ObjectReader } from '../store/object-store.ts';
+
+export interface CliIo {
+  stdout: NodeJS.WritableStream;
+  stderr: NodeJS.WritableStream;
+  stdoutIsTerminal: boolean;
+  stderrIsTerminal: boolean;
+  /** Width of the terminal. */
+  columns: number;
+}
+
+export interface OpenedStore {
+  store: ObjectReader;
+  pathOf(key: string): string;
+  tempFolder: string;
+  memoryLimit: string;
+}
+
+/** Writes and waits when the reader is slower than we are. */
+export async function write(stream: NodeJS.WritableStream, text: string): Promise<void> {
+  if (!stream.write(text)) await once(stream, 'drain');
+}
+
+export function fail(io: CliIo, message: string, usage?: string): number {
+  io.stderr.write(`${message}\n${usage ? `\n${usage}` : ''}`);
+  return usage === undefined ? 1 : 2;
+}
+
+/** ISO time or ms since the epoch; undefined when it is neither. */
+export function timeOf(text: string): number | undefined {
+  const ms = /^\d+$/.test(text) ? Number(text) : Date.parse(text);
+  return Number.isFinite(ms) ? ms : undefined;
+}

@@ -1,0 +1,97 @@
+/** `reductrai query "SELECT …"`: SQL over what was kept. */
+import { parseArgs } from 'node:util';
+import { messageOf } from '../core/errors.ts';
+import { openCatalogue } from '../query/catalogue.ts';
+import { openEngine, type QueryResult } from '../query/engine.ts';
+import { cellOf, csvOf, formatTable, jsonOf } from '../query/table.ts';
+import { type CliIo, fail, type OpenedStore, timeOf, write } from './io.ts';
+
+const USAGE = `Usage: reductrai query [options] "SELECT …"
+
+Views: metrics, logs, spans, events (items), and <name>_raw (every row and column).
+
+  --format table|ndjson|csv   default: table on a terminal, ndjson when piped
+  --from TIME, --to TIME      only segments with data in this time (ISO or ms): faster
+  --config FILE               the proxy's configuration
+
+Examples:
+  reductrai query "SELECT service, count(*) FROM logs WHERE status = 'error' GROUP BY ALL"
+  reductrai query "SELECT time, metric, value, tags FROM metrics WHERE metric LIKE 'system.cpu%' ORDER BY time DESC LIMIT 20"
+  reductrai query "SELECT resource, avg(duration)/1e6 AS ms FROM spans GROUP BY ALL ORDER BY ms DESC"
+`;
+
+const TABLE_ROWS_MAX = 10_000;
+
+export async function runQuery(args: string[], io: CliIo, open: () => Promise<OpenedStore>): Promise<number> {
+  let parsed: ReturnType<typeof parse>;
+  try {
+    parsed = parse(args);
+  } catch (error) {
+    return fail(io, messageOf(error), USAGE);
+  }
+  const { values, positionals } = parsed;
+  if (values.help) {
+    io.stdout.write(USAGE);
+    return 0;
+  }
+  const format = values.format ?? (io.stdoutIsTerminal ? 'table' : 'ndjson');
+  const fromMs = values.from === undefined ? undefined : timeOf(values.from);
+  const toMs = values.to === undefined ? undefined : timeOf(values.to);
+  if (values.from !== undefined && fromMs === undefined) return fail(io, `--from: no time: ${values.from}`, USAGE);
+  if (values.to !== undefined && toMs === undefined) return fail(io, `--to: no time: ${values.to}`, USAGE);
+  if (positionals.length !== 1) return fail(io, 'one SQL statement is needed', USAGE);
+  if (!['table', 'ndjson', 'csv'].includes(format)) return fail(io, `unknown format ${format}`, USAGE);
+  try {
+    const opened = await open();
+    const catalogue = await openCatalogue(opened.store);
+    const filter = { ...(fromMs === undefined ? {} : { fromMs }), ...(toMs === undefined ? {} : { toMs }) };
+    const engine = await openEngine({ ...opened, catalogue, filter, pathOf: (key) => opened.pathOf(key) });
+    try {
+      await print(io, format, await engine.run(positionals[0]!));
+    } finally {
+      engine.close();
+    }
+    return 0;
+  } catch (error) {
+    return fail(io, messageOf(error));
+  }
+}
+
+function parse(args: string[]) {
+  return parseArgs({
+    args,
+    allowPositionals: true,
+    options: {
+      format: { type: 'string' },
+      from: { type: 'string' },
+      to: { type: 'string' },
+      help: { type: 'boolean', short: 'h' },
+    },
+  });
+}
+
+async function print(io: CliIo, format: string, result: QueryResult): Promise<void> {
+  const { columns, rows } = result;
+  if (format === 'table') {
+    const cells: string[][] = [];
+    let more = 0;
+    for await (const chunk of rows) {
+      for (const row of chunk) {
+        if (cells.length < TABLE_ROWS_MAX) cells.push(row.map(cellOf));
+        else more += 1;
+      }
+    }
+    await write(io.stdout, formatTable(columns, cells, io.columns));
+    if (more > 0) io.stderr.write(`and ${more} more rows: use --format ndjson\n`);
+    return;
+  }
+  if (format === 'csv') await write(io.stdout, `${columns.map(csvOf).join(',')}\n`);
+  for await (const chunk of rows) {
+    const lines = chunk.map((row) =>
+      format === 'csv'
+        ? row.map((value) => csvOf(cellOf(value))).join(',')
+        : `{${columns.map((name, i) => `${JSON.stringify(name)}:${jsonOf(row[i] ?? null)}`).join(',')}}`,
+    );
+    if (lines.length > 0) await write(io.stdout, `${lines.join('\n')}\n`);
+  }
+}
