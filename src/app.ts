@@ -15,7 +15,7 @@ import { type FileSystem, isFileError } from './core/file-system.ts';
 import { MIB } from './core/limits.ts';
 import type { Random } from './core/random.ts';
 import { createSealer, type Sealer } from './core/sealer.ts';
-import { createForwarder, type Forwarder, retireToSpill } from './forward/forwarder.ts';
+import { createForwarder, type Forwarder, forwardConsumer } from './forward/forwarder.ts';
 import { createIntake, type HealthReport, type Intake } from './intake/intake.ts';
 import { openDiskJournal } from './journal/disk-journal.ts';
 import type { Journal } from './journal/journal.ts';
@@ -26,6 +26,7 @@ import type { ObjectStore } from './store/object-store.ts';
 import { openStore } from './store/open.ts';
 import type { Log } from './telemetry/log.ts';
 import { createMetrics, type Metrics } from './telemetry/metrics.ts';
+import { createAbsentUpstream } from './upstream/absent-upstream.ts';
 import { createAgentUpstream } from './upstream/agent-upstream.ts';
 import { type DatadogTarget, datadogTarget } from './upstream/datadog-hosts.ts';
 import { createDatadogUpstream } from './upstream/datadog-upstream.ts';
@@ -69,6 +70,13 @@ export function storeFolder(settings: Settings): string {
   return resolve(settings.storageHot.path ?? join(settings.server.dataDir, 'store'));
 }
 
+interface RunningForwarder {
+  upstream: Upstream;
+  forwarder: Forwarder;
+  /** Owed envelopes, but no longer configured. */
+  isAbsent?: true;
+}
+
 export async function openApp(deps: AppDeps): Promise<App> {
   const app = new RunningApp(deps);
   await app.start();
@@ -81,7 +89,7 @@ class RunningApp implements App {
   adminAddress: string | undefined;
   readonly #deps: AppDeps;
   readonly #budget: ByteBudget;
-  readonly #forwarders: Forwarder[] = [];
+  readonly #forwarders = new Map<'datadog' | 'agent', RunningForwarder>();
   readonly #startedAtMs: number;
   readonly #loopDelay = monitorEventLoopDelay({ resolution: 10 });
   #store!: ObjectStore;
@@ -202,6 +210,7 @@ class RunningApp implements App {
       journal: this.#journal,
       store: this.#store,
       sealer,
+      openKey: (sealed: string) => sealer.openText(sealed),
       clock,
       random,
       metrics: this.metrics,
@@ -224,19 +233,20 @@ class RunningApp implements App {
       const upstream = createAgentUpstream({ url: forward.agentUrl, ...upstreamOptions });
       wanted.push({ upstream, destination: 'agent', key: undefined });
     }
-    // An upstream that is no longer configured must hold up neither the journal nor lose what it is owed.
-    for (const name of this.#journal.consumers()) {
-      if (!name.startsWith('forward-')) continue;
-      const destination = name.slice('forward-'.length) as 'datadog' | 'agent';
-      if (wanted.some((one) => one.destination === destination)) continue;
-      log.warn({ upstream: destination }, 'no longer configured: its backlog moves to spill objects');
-      await retireToSpill({ ...common, name: destination, destination });
+    for (const { upstream, destination, key } of wanted) {
+      const options = { ...common, upstream, destination, key };
+      this.#forwarders.set(destination, { upstream, forwarder: createForwarder(options) });
     }
-    for (const one of wanted) {
-      const forwarder = createForwarder({ ...common, ...one });
-      this.#forwarders.push(forwarder);
-      await forwarder.start();
+    // An upstream that is no longer configured must neither hold up the journal nor lose what it is owed.
+    for (const destination of ['datadog', 'agent'] as const) {
+      if (this.#forwarders.has(destination) || !this.#journal.consumers().includes(forwardConsumer(destination)))
+        continue;
+      log.warn({ upstream: destination }, 'no longer configured: what it is owed moves to spill objects');
+      const upstream = createAbsentUpstream(destination);
+      const options = { ...common, upstream, destination, key: undefined, keyRequired: false, backlogBytesMax: 0 };
+      this.#forwarders.set(destination, { upstream, forwarder: createForwarder(options), isAbsent: true });
     }
+    for (const { forwarder } of this.#forwarders.values()) await forwarder.start();
   }
 
   #createIntake(target: DatadogTarget | undefined, sealer: Sealer): Intake {
@@ -278,9 +288,10 @@ class RunningApp implements App {
   }
 
   #connection(name: 'datadog' | 'agent'): HealthReport['datadog'] {
-    const forwarder = this.#forwarders.find((one) => one.name === name);
-    if (!forwarder) return 'not configured';
-    return forwarder.status().connected ? 'connected' : 'disconnected';
+    const running = this.#forwarders.get(name);
+    if (!running || running.isAbsent) return 'not configured';
+    const { isPaused, resting } = running.forwarder.status();
+    return isPaused || resting.length > 0 ? 'disconnected' : 'connected';
   }
 
   #health(): HealthReport {
@@ -311,7 +322,7 @@ class RunningApp implements App {
       store: { url: this.#store.url, connected: this.#storeConnected },
       journal: this.#journal.usage(),
       archive: this.#archive?.status() ?? null,
-      upstreams: Object.fromEntries(this.#forwarders.map((forwarder) => [forwarder.name, forwarder.status()])),
+      upstreams: Object.fromEntries([...this.#forwarders].map(([name, { forwarder }]) => [name, forwarder.status()])),
       inflight: {
         usedBytes: this.#budget.usedBytes,
         limitBytes: this.#budget.limitBytes,
@@ -399,12 +410,15 @@ class RunningApp implements App {
     this.#cancelWatch?.();
     this.#intake.beginDrain();
     await this.#intake.close(left() / 3);
-    await Promise.all(this.#forwarders.map((forwarder) => forwarder.stop(left() / 2)));
+    await Promise.all([...this.#forwarders.values()].map(({ forwarder }) => forwarder.drain(left() / 2)));
     await this.#archive?.stop(true, left());
     const usage = this.#journal.usage();
     const pending = this.#archive?.status().pendingEnvelopes ?? 0;
-    const owed = Object.fromEntries(this.#forwarders.map((forwarder) => [forwarder.name, forwarder.status().pending]));
+    const owed = Object.fromEntries(
+      [...this.#forwarders].map(([name, { forwarder }]) => [name, forwarder.status().pending]),
+    );
     await this.#journal.close();
+    await Promise.all([...this.#forwarders.values()].map(({ upstream }) => upstream.close()));
     await this.#pool.close();
     await this.#store.close();
     log.info({ archivePending: pending, forwardPending: owed, journalBytes: usage.bytes }, 'drained');

@@ -158,6 +158,7 @@ class JournalForwarder implements Forwarder {
     if (!this.#parts) return;
     const { dispatcher, spiller, yard, source, consumer } = this.#parts;
     dispatcher.stop();
+    yard.stop();
     const settled = Promise.all([dispatcher.settled(), spiller.settled(), yard.settled()]);
     const cancel = this.#settings.clock.after(withinMs, () => this.#aborting.abort(new Error('drain deadline')));
     await settled;

@@ -75,15 +75,14 @@ export class JournalSource {
     while (!signal.aborted) {
       try {
         if (this.isFull) await this.#room();
-        else if (this.isAtEnd) await journal.waitFor(this.window.readTo + 1, signal);
-        else await this.#readOn(signal);
+        else if (!this.isAtEnd) await this.#readOn(signal);
+        else if (!(await journal.waitFor(this.window.readTo + 1, signal))) return;
       } catch (error) {
         if (signal.aborted || isProxyError(error, 'JOURNAL_CLOSED')) return;
         if (!isProxyError(error)) throw error;
         log.error({ reason: messageOf(error) }, 'the journal cannot be read; will try again');
         await clock.sleep(RETRY_AFTER_MS, signal).catch(() => {});
       }
-      if (!journal.usage().writable && this.isAtEnd) return;
     }
   }
 

@@ -34,6 +34,7 @@ export class SpillYard {
   #pending = 0;
   #recovered: Promise<void> | undefined;
   #isReady = false;
+  #isStopping = false;
 
   constructor(settings: ForwardSettings, books: Books, dispatcher: Dispatcher, signal: AbortSignal) {
     this.#settings = settings;
@@ -156,7 +157,7 @@ export class SpillYard {
 
   /** Puts away what is stuck and brings the next object; called often, does little. */
   tick(): void {
-    if (!this.#isReady) return;
+    if (!this.#isReady || this.#isStopping) return;
     const nowMs = this.#settings.clock.monotonicMs();
     const due = [...this.#due(nowMs)];
     if (due.length > 0) this.#unloadStuck(due);
@@ -165,6 +166,11 @@ export class SpillYard {
     // With nothing in memory the oldest comes in all the same: the probes need something to send.
     const record = next ?? (this.#loaded.size === 0 ? due[0] : undefined);
     if (record) this.#bringIn(record);
+  }
+
+  /** Brings in nothing any more. */
+  stop(): void {
+    this.#isStopping = true;
   }
 
   async settled(): Promise<void> {

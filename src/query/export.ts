@@ -104,12 +104,12 @@ function exactColumn(column: ColumnSchema): string {
 function rowOf(columns: readonly ColumnSchema[], values: readonly DuckDBValue[]): Row {
   const row: Row = {};
   columns.forEach((column, index) => {
-    row[column.name] = valueOf(column, values[index] ?? null);
+    row[column.name] = exactValue(column, values[index] ?? null);
   });
   return row;
 }
 
-function valueOf(column: ColumnSchema, value: DuckDBValue): RowValue {
+function exactValue(column: ColumnSchema, value: DuckDBValue): RowValue {
   if (value === null) return null;
   switch (column.kind) {
     case 'binary':
