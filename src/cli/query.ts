@@ -1,9 +1,9 @@
 /** `reductrai query "SELECT …"`: SQL over what was kept. */
 import { parseArgs } from 'node:util';
 import { messageOf } from '../core/errors.ts';
-import { openCatalogue } from '../query/catalogue.ts';
-import { openEngine, type QueryResult } from '../query/engine.ts';
-import { cellOf, csvOf, formatTable, jsonOf } from '../query/table.ts';
+import { openCatalogue } from '../query/live-segments.ts';
+import { openEngine, type QueryResult } from '../query/sql-engine.ts';
+import { cellOf, csvOf, formatTable, jsonOf } from '../query/result-table.ts';
 import { type CliIo, fail, type OpenedStore, timeOf, write } from './io.ts';
 
 const USAGE = `Usage: reductrai query [options] "SELECT …"

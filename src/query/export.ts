@@ -1,8 +1,9 @@
 /**
- * Items given back as they were sent: one JSON text per item, in the order of the journal. Rows of one item may lie in
- * several segments (its points span hours), so DuckDB sorts by position, item and point, spilling to disk when it must.
+ * Items given back as they were sent: one JSON text per item, on one line, in the order of the journal. Rows of one item may lie in
+ * several segments (its points span hours), so DuckDB sorts each flush (export-plan.ts) by position, item and point, spilling to disk
+ * when it must. What passes through here is exact: bytes, bits of doubles, 64-bit integers.
  */
-import type { DuckDBValue } from '@duckdb/node-api';
+import { isUtf8 } from 'node:buffer';
 import type { ColumnSchema } from '../core/columns.ts';
 import type { Signal } from '../core/envelope.ts';
 import type { Row, RowValue } from '../record/decoder.ts';
@@ -11,12 +12,20 @@ import { renderLog } from '../record/logs.ts';
 import { renderMetric } from '../record/metrics.ts';
 import { SEGMENT_COLUMNS } from '../record/schema.ts';
 import { renderSpan } from '../record/traces.ts';
-import { type EngineOptions, openEngine } from './engine.ts';
+import type { DuckDb } from './duckdb.ts';
+import { openDuckDb } from './duckdb.ts';
+import type { EngineOptions } from './engine.ts';
+import { planExport } from './export-plan.ts';
+import { IS_ITEM, relationSql, timeConditions, WHOLE_KINDS } from './views.ts';
 
 export interface ExportOptions extends EngineOptions {
   signal: Signal;
-  /** Also what surrounds items, statistics, and what could not be taken apart. */
+  /**
+   * Also what surrounds items, statistics, and what could not be taken apart, as `{"kind","protocol","shape","raw"}` with the bytes as
+   * text, or `raw_base64` where they are no text.
+   */
   includeAll?: boolean;
+  render?: Record<Signal, (rows: Row[]) => string>;
 }
 
 const RENDER: Record<Signal, (rows: Row[]) => string> = {
@@ -26,100 +35,110 @@ const RENDER: Record<Signal, (rows: Row[]) => string> = {
   events: renderEvent,
 };
 
-const VIEW: Record<Signal, string> = {
-  metrics: 'metrics_raw',
-  logs: 'logs_raw',
-  traces: 'spans_raw',
-  events: 'events_raw',
-};
+const WHOLE = new Set<RowValue>(WHOLE_KINDS);
 
-/** Rows that are no items of their own. */
-const WRAPPED = new Set<RowValue>(['payload', 'opaque', 'stats', 'intake']);
-
+/**
+ * With `filter.fromMs` or `toMs`: items that have a row in that time, each of them whole. Errors as a query's.
+ */
 export async function* exportItems(options: ExportOptions): AsyncGenerator<string> {
-  const { signal, filter } = options;
-  const columns = SEGMENT_COLUMNS[signal];
-  const engine = await openEngine({ ...options, filter: { ...filter, signal } });
+  const { signal, catalogue, filter = {}, pathOf, memoryLimit, tempFolder } = options;
+  const ofSignal = catalogue.segments({ ...(filter.tenant === undefined ? {} : { tenant: filter.tenant }), signal });
+  const batches = planExport(ofSignal, filter);
+  if (batches.length === 0) return;
+  const paths = batches.flat().map((entry) => pathOf(entry.key));
+  const database = await openDuckDb({ paths, tempFolder, memoryLimit });
   try {
-    const conditions = timeConditions(signal, filter?.fromMs, filter?.toMs);
-    const { rows } = await engine.run(
-      `SELECT ${columns.map(exactColumn).join(', ')} FROM ${VIEW[signal]}${conditions} ORDER BY journal, position, item, point`,
-    );
-    let item: Row[] = [];
-    for await (const chunk of rows) {
-      for (const values of chunk) {
-        const row = rowOf(columns, values);
-        const first = item[0];
-        if (first && !isSameItem(first, row)) {
-          yield* renderItem(signal, item, options.includeAll === true);
-          item = [];
-        }
-        item.push(row);
-      }
+    for (const batch of batches) {
+      yield* exportBatch(
+        database,
+        batch.map((entry) => pathOf(entry.key)),
+        options,
+      );
     }
-    if (item.length > 0) yield* renderItem(signal, item, options.includeAll === true);
   } finally {
-    engine.close();
+    await database.close();
   }
 }
 
-/** Opaque rows of one request share an item number only by accident: each stands alone. */
-function isSameItem(a: Row, b: Row): boolean {
-  return (
-    a.position === b.position &&
-    a.item === b.item &&
-    a.journal === b.journal &&
-    a.kind === b.kind &&
-    !WRAPPED.has(b.kind!)
-  );
-}
-
-function* renderItem(signal: Signal, rows: Row[], includeAll: boolean): Generator<string> {
-  const first = rows[0]!;
-  if (!WRAPPED.has(first.kind!)) {
-    yield RENDER[signal](rows);
-  } else if (includeAll) {
-    const raw = first.raw instanceof Uint8Array ? Buffer.from(first.raw).toString('base64') : null;
-    const body = typeof first.body === 'string' ? { body: first.body } : {};
-    yield JSON.stringify({ kind: first.kind, protocol: first.protocol, shape: first.shape, raw, ...body });
+async function* exportBatch(
+  database: DuckDb,
+  paths: readonly string[],
+  options: ExportOptions,
+): AsyncGenerator<string> {
+  const { signal, includeAll = false, render = RENDER } = options;
+  const columns = SEGMENT_COLUMNS[signal];
+  const rowOf = rowReader(columns);
+  let item: Row[] = [];
+  for await (const chunk of database.rows(batchSql(paths, options))) {
+    for (const values of chunk) {
+      const row = rowOf(values);
+      if (item.length > 0 && !isSameItem(item[0]!, row)) {
+        yield textOf(item, render[signal]);
+        item = [];
+      }
+      item.push(row);
+    }
   }
-}
+  if (item.length > 0) yield textOf(item, render[signal]);
 
-function timeConditions(signal: Signal, fromMs: number | undefined, toMs: number | undefined): string {
-  const time = signal === 'traces' ? 'epoch_ns("time") / 1000000' : 'epoch_ms("time")';
-  const parts = [
-    ...(fromMs === undefined ? [] : [`${time} >= ${Math.trunc(fromMs)}`]),
-    ...(toMs === undefined ? [] : [`${time} < ${Math.trunc(toMs)}`]),
-  ];
-  return parts.length === 0 ? '' : ` WHERE ${parts.join(' AND ')}`;
+  function batchSql(files: readonly string[], { filter = {} }: ExportOptions): string {
+    const relation = relationSql(signal, files);
+    const range = timeConditions(signal, filter);
+    const conditions = includeAll ? [] : [IS_ITEM];
+    if (range.length > 0) {
+      const inRange = `SELECT journal, position, item FROM (${relation}) WHERE ${range.join(' AND ')}`;
+      conditions.push(`(journal, position, item) IN (${inRange})`);
+    }
+    const where = conditions.length === 0 ? '' : ` WHERE ${conditions.join(' AND ')}`;
+    return `SELECT ${columns.map(exactColumn).join(', ')} FROM (${relation})${where} ORDER BY journal, position, item, point, kind`;
+  }
 }
 
 /** Timestamps as the whole numbers they are stored as. */
 function exactColumn(column: ColumnSchema): string {
-  if (column.kind === 'timestampMs') return `epoch_ms("${column.name}") AS "${column.name}"`;
-  if (column.kind === 'timestampNs') return `epoch_ns("${column.name}") AS "${column.name}"`;
-  return `"${column.name}"`;
+  const name = `"${column.name}"`;
+  return column.kind === 'timestampMs' ? `epoch_ms(${name}) AS ${name}` : name;
 }
 
-function rowOf(columns: readonly ColumnSchema[], values: readonly DuckDBValue[]): Row {
-  const row: Row = {};
-  columns.forEach((column, index) => {
-    row[column.name] = exactValue(column, values[index] ?? null);
-  });
-  return row;
+/** A whole row stands alone: several of one request may share an item number. */
+function isSameItem(a: Row, b: Row): boolean {
+  if (a.position !== b.position || a.item !== b.item || a.journal !== b.journal) return false;
+  return !WHOLE.has(a.kind!) && !WHOLE.has(b.kind!);
 }
 
-function exactValue(column: ColumnSchema, value: DuckDBValue): RowValue {
-  if (value === null) return null;
-  switch (column.kind) {
-    case 'binary':
-      return (value as { bytes: Uint8Array }).bytes;
-    case 'int64':
-    case 'timestampMs':
-    case 'timestampNs':
+function textOf(rows: Row[], render: (rows: Row[]) => string): string {
+  const row = rows[0]!;
+  const protocol = String(row.protocol);
+  const isText = protocol.endsWith('-json') || protocol.endsWith('-text');
+  const { raw } = row;
+  if (WHOLE.has(row.kind!)) return wrapped(row, isText);
+  // JSON can only say Unicode: other bytes are given as they are.
+  if (isText && raw instanceof Uint8Array && !isUtf8(raw)) return wrapped(row, false);
+  const text = render(rows);
+  return protocol === 'logs-text' ? JSON.stringify(text) : text.replace(/[\r\n]+/g, ' ');
+}
+
+function wrapped(row: Row, isText: boolean): string {
+  const { kind, protocol, shape, raw, body } = row;
+  const head = { kind, protocol, shape };
+  if (!(raw instanceof Uint8Array)) return JSON.stringify({ ...head, raw: body ?? null });
+  const bytes = Buffer.from(raw.buffer, raw.byteOffset, raw.byteLength);
+  if (isText && isUtf8(bytes)) return JSON.stringify({ ...head, raw: bytes.toString('utf8') });
+  return JSON.stringify({ ...head, raw_base64: bytes.toString('base64') });
+}
+
+function rowReader(columns: readonly ColumnSchema[]): (values: readonly unknown[]) => Row {
+  return (values) => {
+    const row: Row = {};
+    for (let i = 0; i < columns.length; i++) {
+      const { name, kind } = columns[i]!;
+      const value = values[i] as RowValue | { bytes: Uint8Array };
+      if (value === null || value === undefined) row[name] = null;
+      else if (kind === 'binary') row[name] = (value as { bytes: Uint8Array }).bytes;
       // Unsigned ids are the same 64 bits; renderers take them signed, as decoders hand them over.
-      return BigInt.asIntN(64, BigInt(value as bigint));
-    default:
-      return value as RowValue;
-  }
+      else if (typeof value === 'bigint') row[name] = BigInt.asIntN(64, value);
+      else row[name] = value as RowValue;
+    }
+    return row;
+  };
 }

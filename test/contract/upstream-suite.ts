@@ -135,4 +135,4 @@ export function upstreamSuite(name: string, parts: UpstreamSuiteParts): void {
   });
 }
 
-export const gzipped = (text: string): Uint8Array => gzipSync(text);
+export const gzipped = (raw: string | Uint8Array): Uint8Array => gzipSync(raw);

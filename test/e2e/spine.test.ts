@@ -39,7 +39,7 @@ describe('the spine', () => {
         type: 1,
         interval: 10,
         points: [
-          { timestamp: nowS - 7200, value: -0 },
+          { timestamp: nowS - 7200, value: -2.5e-9 },
           { timestamp: nowS, value: 1e300 },
         ],
       },

@@ -32,7 +32,7 @@ upstreamSuite('agent', {
       contentEncoding: 'gzip',
       ...overrides,
     }),
-    body: gzipped(new Packr().pack([]).toString('latin1')),
+    body: gzipped(new Packr().pack([])),
   }),
 });
 
