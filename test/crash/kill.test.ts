@@ -25,9 +25,11 @@ interface Sent {
 /** What was acknowledged: id → how often it must be in the archive. */
 class Ledger {
   readonly acknowledged = new Map<string, number>();
+  count = 0;
 
   add(sent: Sent): void {
     const key = `${sent.signal}:${sent.id}`;
+    this.count += 1;
     this.acknowledged.set(key, (this.acknowledged.get(key) ?? 0) + 1);
   }
 }
@@ -141,7 +143,19 @@ test(`nothing is lost or doubled over ${KILLS} kills`, { timeout: 900_000 }, asy
     }
     load.url = proxy.url;
     if (load.clients.length === 0) load.start(1);
-    await Promise.race([proxy.exited, new Promise((resolve) => setTimeout(resolve, 150 + random() * 700))]);
+    // The life counts from its first acknowledgement: starting takes longer than living.
+    const before = load.ledger.count;
+    const startedMs = Date.now();
+    while (
+      proxy.child.exitCode === null &&
+      proxy.child.signalCode === null &&
+      load.ledger.count === before &&
+      Date.now() - startedMs < 8000
+    ) {
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    const pause = new Promise((resolve) => setTimeout(resolve, named ? 1500 : random() * 500));
+    await Promise.race([proxy.exited, pause]);
     if (proxy.child.exitCode !== null) throw new Error(`proxy ended by itself:\n${proxy.lines.slice(-20).join('\n')}`);
     const label = proxy.child.signalCode === 'SIGKILL' ? killAt! : 'random';
     killed[label] = (killed[label] ?? 0) + 1;
