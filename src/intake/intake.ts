@@ -313,7 +313,11 @@ class IntakeServer implements Intake {
     if (claim) {
       metrics.duplicates.inc({ signal });
       budget.release(verdict.reservedBytes);
-      this.#watchAnswer(raw, reply, startedAtMs, (confirmed) => claim.settle(confirmed));
+      this.#watchAnswer(raw, reply, startedAtMs, (confirmed) => {
+        claim.settle(confirmed);
+        // Else the next life would take the envelope for unconfirmed again, and excuse one more equal body.
+        if (confirmed) journal.confirm(claim.position);
+      });
       return this.#succeed(route, head, raw, reply);
     }
 

@@ -112,7 +112,7 @@ afterAll(async () => {
   await vendor?.close();
 });
 
-test(`nothing is lost or doubled over ${KILLS} kills`, { timeout: 900_000 }, async () => {
+test(`nothing is lost or doubled over ${KILLS} kills`, { timeout: 1_800_000 }, async () => {
   const folder = await temporaryFolder();
   vendor = await startFakeVendor({ apiKeys: [KEY] });
   const env = {
