@@ -2,8 +2,8 @@
 import { parseArgs } from 'node:util';
 import { SIGNALS, type Signal } from '../core/envelope.ts';
 import { messageOf } from '../core/errors.ts';
-import { openCatalogue } from '../query/live-segments.ts';
-import { exportItems } from '../query/item-export.ts';
+import { openCatalogue } from '../query/catalogue.ts';
+import { exportItems } from '../query/export.ts';
 import { type CliIo, fail, type OpenedStore, timeOf, write } from './io.ts';
 
 const USAGE = `Usage: reductrai export --signal metrics|logs|traces|events [options]

@@ -1,8 +1,8 @@
 /** `reductrai ls`: what is kept, per signal, tier and day; or its segments, its dead letters, its spill objects. */
 import { parseArgs } from 'node:util';
 import { messageOf } from '../core/errors.ts';
-import { openCatalogue } from '../query/live-segments.ts';
-import { formatTable, humanBytes } from '../query/result-table.ts';
+import { openCatalogue } from '../query/catalogue.ts';
+import { formatTable, humanBytes } from '../query/table.ts';
 import type { ObjectReader } from '../store/object-store.ts';
 import { type CliIo, fail, type OpenedStore, write } from './io.ts';
 

@@ -1,17 +1,17 @@
 /** `reductrai query "SELECT …"`: SQL over what was kept. */
 import { parseArgs } from 'node:util';
 import { messageOf } from '../core/errors.ts';
-import { openCatalogue } from '../query/live-segments.ts';
-import { openEngine, type QueryResult } from '../query/sql-engine.ts';
-import { cellOf, csvOf, formatTable, jsonOf } from '../query/result-table.ts';
+import { openCatalogue } from '../query/catalogue.ts';
+import { openEngine, type QueryResult } from '../query/engine.ts';
+import { cellOf, csvOf, formatTable, jsonOf } from '../query/table.ts';
 import { type CliIo, fail, type OpenedStore, timeOf, write } from './io.ts';
 
 const USAGE = `Usage: reductrai query [options] "SELECT …"
 
 Views: metrics, logs, spans, events (items), and <name>_raw (every row and column).
 
-  --format table|ndjson|csv   default: table on a terminal, ndjson when piped
-  --from TIME, --to TIME      only segments with data in this time (ISO or ms): faster
+  --format table|ndjson|json|csv   default: table on a terminal, ndjson when piped
+  --from TIME, --to TIME      only rows of this time (ISO or ms); opens fewer segments
   --config FILE               the proxy's configuration
 
 Examples:
@@ -40,7 +40,7 @@ export async function runQuery(args: string[], io: CliIo, open: () => Promise<Op
   if (values.from !== undefined && fromMs === undefined) return fail(io, `--from: no time: ${values.from}`, USAGE);
   if (values.to !== undefined && toMs === undefined) return fail(io, `--to: no time: ${values.to}`, USAGE);
   if (positionals.length !== 1) return fail(io, 'one SQL statement is needed', USAGE);
-  if (!['table', 'ndjson', 'csv'].includes(format)) return fail(io, `unknown format ${format}`, USAGE);
+  if (!['table', 'ndjson', 'json', 'csv'].includes(format)) return fail(io, `unknown format ${format}`, USAGE);
   try {
     const opened = await open();
     const catalogue = await openCatalogue(opened.store);
@@ -49,7 +49,7 @@ export async function runQuery(args: string[], io: CliIo, open: () => Promise<Op
     try {
       await print(io, format, await engine.run(positionals[0]!));
     } finally {
-      engine.close();
+      await engine.close();
     }
     return 0;
   } catch (error) {
@@ -86,12 +86,18 @@ async function print(io: CliIo, format: string, result: QueryResult): Promise<vo
     return;
   }
   if (format === 'csv') await write(io.stdout, `${columns.map(csvOf).join(',')}\n`);
+  if (format === 'json') await write(io.stdout, '[');
+  let isFirst = true;
   for await (const chunk of rows) {
     const lines = chunk.map((row) =>
       format === 'csv'
         ? row.map((value) => csvOf(cellOf(value))).join(',')
         : `{${columns.map((name, i) => `${JSON.stringify(name)}:${jsonOf(row[i] ?? null)}`).join(',')}}`,
     );
-    if (lines.length > 0) await write(io.stdout, `${lines.join('\n')}\n`);
+    if (lines.length === 0) continue;
+    if (format === 'json') await write(io.stdout, `${isFirst ? '' : ','}\n${lines.join(',\n')}`);
+    else await write(io.stdout, `${lines.join('\n')}\n`);
+    isFirst = false;
   }
+  if (format === 'json') await write(io.stdout, '\n]\n');
 }

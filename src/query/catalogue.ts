@@ -1,4 +1,8 @@
-/** What is live: every commit record of every journal, segments added less segments replaced. */
+/**
+ * What is live: all segments that commit records add, less all that they replace. Only this list decides what a query sees; a
+ * file that no record names is not there. Records are read one journal after another, so a merge that happens meanwhile
+ * shows either its inputs or its output.
+ */
 import type { Signal } from '../core/envelope.ts';
 import type { SegmentEntry } from '../store/commit-log.ts';
 import { readCommits } from '../store/commit-records.ts';
@@ -18,6 +22,7 @@ export interface Catalogue {
   commitCount: number;
 }
 
+/** STORE_INVALID when a commit record is damaged or missing. */
 export async function openCatalogue(reader: ObjectReader): Promise<Catalogue> {
   const live = new Map<string, SegmentEntry>();
   const replaced = new Set<string>();
@@ -36,8 +41,12 @@ export async function openCatalogue(reader: ObjectReader): Promise<Catalogue> {
         (entry) =>
           (filter.signal === undefined || entry.signal === filter.signal) &&
           (filter.tenant === undefined || entry.tenant === filter.tenant) &&
-          (filter.fromMs === undefined || entry.timeMaxMs >= filter.fromMs) &&
-          (filter.toMs === undefined || entry.timeMinMs < filter.toMs),
+          overlaps(entry, filter),
       ),
   };
+}
+
+/** Whether a segment may hold rows of the range; one millisecond generous, as bounds of nanosecond times are rounded. */
+export function overlaps(entry: SegmentEntry, { fromMs, toMs }: Pick<SegmentFilter, 'fromMs' | 'toMs'>): boolean {
+  return (fromMs === undefined || entry.timeMaxMs + 1 >= fromMs) && (toMs === undefined || entry.timeMinMs - 1 < toMs);
 }

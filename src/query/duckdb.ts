@@ -9,24 +9,22 @@ import { messageOf, ProxyError } from '../core/errors.ts';
 import { duckDbConverter } from './duckdb-values.ts';
 import type { QueryColumn, QueryValue } from './values.ts';
 
-const MEMORY_LIMIT_DEFAULT = '1GiB';
-const THREADS_DEFAULT = 2;
+const THREADS = '2';
 
 export interface DuckDbOptions {
   /** Absolute paths of the files that may be read. */
   paths: readonly string[];
   /** Folder in which a folder for spilled data is made; made itself when absent. */
-  temporaryFolder: string;
-  /** As DuckDB writes it, such as `512MiB`; default 1GiB. */
-  memoryLimit?: string;
-  /** Default 2. */
-  threads?: number;
+  tempFolder: string;
+  /** DuckDB's own spelling: `1GB`. */
+  memoryLimit: string;
 }
 
 export interface QueryResult {
-  columns: QueryColumn[];
-  /** Rows in batches, as they are made. To be read once, to its end or to a `return`. */
-  batches: AsyncIterable<QueryValue[][]>;
+  columns: string[];
+  types: QueryColumn[];
+  /** In batches, as they are made. To be read once. */
+  rows: AsyncIterable<QueryValue[][]>;
 }
 
 export interface DuckDb {
@@ -57,14 +55,14 @@ function patternOf(path: string): string {
 
 export async function openDuckDb(options: DuckDbOptions): Promise<DuckDb> {
   const api = await import('@duckdb/node-api');
-  await mkdir(options.temporaryFolder, { recursive: true });
+  await mkdir(options.tempFolder, { recursive: true });
   // Engines must not share one: their files have the same names.
-  const spillFolder = await mkdtemp(join(options.temporaryFolder, 'query-'));
+  const spillFolder = await mkdtemp(join(options.tempFolder, 'query-'));
   const removeSpill = () => rm(spillFolder, { recursive: true, force: true });
   try {
     const instance = await api.DuckDBInstance.create(':memory:', {
-      memory_limit: options.memoryLimit ?? MEMORY_LIMIT_DEFAULT,
-      threads: String(options.threads ?? THREADS_DEFAULT),
+      memory_limit: options.memoryLimit,
+      threads: THREADS,
       temp_directory: spillFolder,
       autoinstall_known_extensions: 'false',
       autoload_known_extensions: 'false',
@@ -138,19 +136,19 @@ function createDuckDb(
       } catch (error) {
         throw queryError(error);
       }
-      const types = result.columnTypes();
-      const names = result.columnNames();
-      const columns = types.map((type, index) => ({
-        name: names[index]!,
-        type: String(type),
-        isNumber: isNumber(api, type),
-      }));
-      const converters = types.map(convert);
+      const duckTypes = result.columnTypes();
+      const columns = result.columnNames();
+      const converters = duckTypes.map(convert);
       return {
         columns,
-        batches: mapped(chunksOf(result), (rows) => {
-          return rows.map((row) => row.map((value, index) => converters[index]!(value)));
-        }),
+        types: duckTypes.map((type, index) => ({
+          name: columns[index]!,
+          type: String(type),
+          isNumber: isNumber(api, type),
+        })),
+        rows: mapped(chunksOf(result), (rows) =>
+          rows.map((row) => row.map((value, index) => converters[index]!(value))),
+        ),
       };
     },
     rows: async function* (sql) {

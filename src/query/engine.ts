@@ -1,12 +1,16 @@
 /**
- * DuckDB over the live segments. Views `metrics`, `logs`, `spans`, `events` show items with friendly columns; `<name>_raw` every row
- * and column. What users run can read these views and nothing else: no other file, no setting, no network.
+ * SQL over the live segments. Views `metrics`, `logs`, `spans`, `events` show items with friendly columns; `<name>_raw` every row and
+ * column (views.ts). What users run can read these views and nothing else, and write nowhere (duckdb.ts).
+ *
+ * The views of a signal are attached to its files only when a statement names them: opening the footers of all files of all signals
+ * would make every small query slow.
  */
-import type { DuckDBConnection, DuckDBInstance, DuckDBValue } from '@duckdb/node-api';
-import type { ColumnSchema } from '../core/columns.ts';
-import type { Signal } from '../core/envelope.ts';
-import { SEGMENT_COLUMNS } from '../record/schema.ts';
+import { SIGNALS, type Signal } from '../core/envelope.ts';
 import type { Catalogue, SegmentFilter } from './catalogue.ts';
+import { type DuckDb, openDuckDb, type QueryResult } from './duckdb.ts';
+import { MACROS, VIEW_NAMES, viewsSql } from './views.ts';
+
+export type { QueryResult } from './duckdb.ts';
 
 export interface EngineOptions {
   catalogue: Catalogue;
@@ -14,122 +18,55 @@ export interface EngineOptions {
   pathOf: (key: string) => string;
   /** DuckDB's own spelling: `1GB`. */
   memoryLimit: string;
-  /** Where large sorts spill to. */
+  /** Where large sorts spill to, in a folder of their own that goes at the end. */
   tempFolder: string;
+  /** Only rows that match are shown. */
   filter?: SegmentFilter;
 }
 
-export interface QueryResult {
-  columns: string[];
-  rows: AsyncIterable<DuckDBValue[][]>;
-}
-
 export interface Engine {
-  /** Runs one statement; throws DuckDB's error for a bad one. */
+  /** Runs one statement that reads; QUERY_INVALID with DuckDB's message for a bad one, or one that writes. */
   run(sql: string): Promise<QueryResult>;
-  close(): void;
+  /** Share done of what runs, 0 to 1; undefined while unknown. */
+  progress(): number | undefined;
+  /** Ends what runs with an error. */
+  interrupt(): void;
+  close(): Promise<void>;
 }
-
-const VIEW_NAMES: Record<Signal, string> = { metrics: 'metrics', logs: 'logs', traces: 'spans', events: 'events' };
-
-/** Rows that are items, not what surrounds them or what could not be taken apart. */
-const ITEM_KINDS: Record<Signal, string> = {
-  metrics: "('series', 'sketch', 'distribution')",
-  logs: "('log')",
-  traces: "('span')",
-  events: "('event', 'check')",
-};
-
-/** Columns of no use to a question. */
-const HIDDEN = new Set(['journal', 'position', 'item', 'point', 'shape', 'raw', 'request_path', 'payload', 'chunk']);
-const JSON_LISTS: Partial<Record<Signal, readonly string[]>> = { metrics: ['tags'], events: ['tags'] };
 
 export async function openEngine(options: EngineOptions): Promise<Engine> {
-  const { DuckDBInstance } = await import('@duckdb/node-api');
-  const instance = await DuckDBInstance.create(':memory:', {
-    memory_limit: options.memoryLimit,
-    temp_directory: options.tempFolder,
-    threads: '2',
-    TimeZone: 'UTC',
-  });
-  const connection = await instance.connect();
-  const paths: string[] = [];
-  for (const signal of Object.keys(VIEW_NAMES) as Signal[]) {
-    const files = options.catalogue.segments({ ...options.filter, signal }).map((entry) => options.pathOf(entry.key));
-    paths.push(...files);
-    await connection.run(`CREATE VIEW ${VIEW_NAMES[signal]}_raw AS ${rawSelect(signal, files)}`);
-    await connection.run(`CREATE VIEW ${VIEW_NAMES[signal]} AS ${friendlySelect(signal)}`);
+  const { catalogue, pathOf, memoryLimit, tempFolder, filter = {} } = options;
+  const files = new Map<Signal, string[]>(SIGNALS.map((signal) => [signal, []]));
+  for (const { signal, key } of catalogue.segments(filter)) files.get(signal)!.push(pathOf(key));
+  const database = await openDuckDb({ paths: [...files.values()].flat(), tempFolder, memoryLimit });
+  try {
+    for (const sql of MACROS) await database.run(sql);
+    for (const signal of SIGNALS) for (const sql of viewsSql(signal, [])) await database.run(sql);
+  } catch (error) {
+    await database.close();
+    throw error;
   }
-  await lockDown(connection, [...paths, options.tempFolder]);
-  return createEngine(instance, connection);
+  return createEngine(database, files, filter);
 }
 
-async function lockDown(connection: DuckDBConnection, paths: readonly string[]): Promise<void> {
-  const files = paths.slice(0, -1);
-  await connection.run(`SET allowed_paths = [${files.map(quoted).join(', ')}]`);
-  await connection.run(`SET allowed_directories = [${quoted(paths.at(-1)!)}]`);
-  await connection.run('SET enable_external_access = false');
-  await connection.run('SET lock_configuration = true');
-}
-
-function createEngine(instance: DuckDBInstance, connection: DuckDBConnection): Engine {
+function createEngine(database: DuckDb, files: ReadonlyMap<Signal, string[]>, filter: SegmentFilter): Engine {
+  const attached = new Set<Signal>();
   return {
     run: async (sql) => {
-      const result = await connection.stream(sql);
-      return { columns: result.columnNames(), rows: result.yieldRows() };
+      for (const signal of SIGNALS) {
+        if (attached.has(signal) || !mentions(sql, VIEW_NAMES[signal])) continue;
+        for (const view of viewsSql(signal, files.get(signal)!, filter)) await database.run(view);
+        attached.add(signal);
+      }
+      return database.read(sql);
     },
-    close: () => {
-      connection.closeSync();
-      instance.closeSync();
-    },
+    progress: () => database.progress(),
+    interrupt: () => database.interrupt(),
+    close: () => database.close(),
   };
 }
 
-export function quoted(text: string): string {
-  return `'${text.replaceAll("'", "''")}'`;
-}
-
-const SQL_TYPES = {
-  string: 'VARCHAR',
-  binary: 'BLOB',
-  double: 'DOUBLE',
-  int64: 'BIGINT',
-  int32: 'INTEGER',
-  timestampMs: 'TIMESTAMPTZ',
-  timestampNs: 'TIMESTAMP_NS',
-} as const;
-
-function sqlType(column: ColumnSchema): string {
-  return column.unsigned ? 'UBIGINT' : SQL_TYPES[column.kind];
-}
-
-/** All rows and columns of a signal; with no segment yet, none, but of the right types. */
-export function rawSelect(signal: Signal, files: readonly string[]): string {
-  const columns = SEGMENT_COLUMNS[signal];
-  if (files.length === 0) {
-    const empty = columns.map((column) => `NULL::${sqlType(column)} AS "${column.name}"`).join(', ');
-    return `SELECT ${empty} WHERE false`;
-  }
-  const list = files.map(quoted).join(', ');
-  const names = columns.map((column) => `"${column.name}"`).join(', ');
-  return `SELECT ${names} FROM read_parquet([${list}], union_by_name = true, hive_partitioning = false)`;
-}
-
-function friendlySelect(signal: Signal): string {
-  const lists = JSON_LISTS[signal] ?? [];
-  const shown = SEGMENT_COLUMNS[signal]
-    .filter((column) => !HIDDEN.has(column.name))
-    .map((column) => friendlyColumn(signal, column, lists))
-    // Time first: it is what people look for.
-    .sort((a, b) => Number(b.endsWith('"time"')) - Number(a.endsWith('"time"')));
-  const extra = signal === 'traces' ? [`format('{:016x}', trace_id) AS trace_id_hex`] : [];
-  return `SELECT ${[...shown, ...extra].join(', ')} FROM ${VIEW_NAMES[signal]}_raw WHERE kind IN ${ITEM_KINDS[signal]}`;
-}
-
-function friendlyColumn(signal: Signal, column: ColumnSchema, lists: readonly string[]): string {
-  const { name } = column;
-  if (lists.includes(name)) return `from_json("${name}", '["VARCHAR"]') AS "${name}"`;
-  if (signal === 'logs' && name === 'tags') return `string_split(tags, ',') AS "tags"`;
-  if (column.kind === 'timestampMs') return `"${name}"::TIMESTAMP AS "${name}"`;
-  return `"${name}" AS "${name}"`;
+/** `query` and `query_table` take names as texts that may be put together, so all views may be meant. */
+function mentions(sql: string, view: string): boolean {
+  return new RegExp(`(?<![\\p{L}\\p{N}_])(${view}(_raw)?|query(_table)?)(?![\\p{L}\\p{N}_])`, 'iu').test(sql);
 }

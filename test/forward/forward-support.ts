@@ -1,7 +1,7 @@
 /** A forwarder over real HTTP, with a journal and a store in memory, and waits short enough for tests. */
 import { expect, onTestFinished, vi } from 'vitest';
 import { systemClock } from '../../src/core/clock.ts';
-import type { Envelope, EnvelopeHead, JournalEntry } from '../../src/core/envelope.ts';
+import type { Envelope, EnvelopeHead } from '../../src/core/envelope.ts';
 import { seededRandom } from '../../src/core/random.ts';
 import { createSealer } from '../../src/core/sealer.ts';
 import { createForwarder, type Forwarder, type ForwarderOptions } from '../../src/forward/forwarder.ts';
@@ -163,8 +163,4 @@ export async function expectBalance({ metrics, forwarder, journal, store }: Harn
     expect(await keysOf(store, 'spill/')).toEqual([]);
     await until(() => expect(journal.backlog(forwarder.status().committedPosition).entries).toBe(0));
   }
-}
-
-export function ownEntries(entries: JournalEntry[]): JournalEntry[] {
-  return entries.filter(({ head }) => head.destination === 'datadog');
 }

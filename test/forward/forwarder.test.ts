@@ -101,12 +101,14 @@ describe('a vendor in trouble', () => {
     harness.vendor.script(async () => {
       probes++;
       running++;
-      probesPeak = Math.max(probesPeak, running);
+      // The fifth succeeds: what comes after it is no probe.
+      const isProbe = probes <= 5;
+      if (isProbe) probesPeak = Math.max(probesPeak, running);
       await clock.sleep(3);
       running--;
-      return { status: probes < 5 ? 500 : 202 };
+      return { status: isProbe && probes < 5 ? 500 : 202 };
     });
-    await until(() => expect(probes).toBe(5));
+    await until(() => expect(probes).toBeGreaterThanOrEqual(5));
     expect(probesPeak).toBe(1);
     await until(() => expect(new Set(messagesOf(harness.vendor)).size).toBe(40));
     await expectBalance(harness);
