@@ -314,6 +314,7 @@ class RunningApp implements App {
   }
 
   async status(): Promise<unknown> {
+    await Promise.all([...this.#forwarders.values()].map(({ forwarder }) => forwarder.refreshBooks()));
     const { mode, settings, version } = this.#deps;
     return {
       version,
@@ -388,6 +389,7 @@ class RunningApp implements App {
     const serving = health.journalWritable && !health.draining;
     metrics.healthStatus.set(!serving ? 0 : health.storeConnected ? 1 : 0.5);
     void this.#probeStore();
+    for (const { forwarder } of this.#forwarders.values()) void forwarder.refreshBooks();
     this.#cancelWatch = clock.after(WATCH_EVERY_MS, () => this.#watch());
   }
 

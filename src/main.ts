@@ -22,7 +22,6 @@ Usage: reductrai <command> [options]
   query "SQL"     ask what was kept: views metrics, logs, spans, events
   export          give items back exactly as they were sent, one JSON text a line
   ls              list what is kept, per signal and day
-  demo            run a fake vendor and agent-shaped traffic through the proxy, and show what came of it
 
 Every command takes --help.
 `;
@@ -70,10 +69,6 @@ async function main(argv: string[]): Promise<number> {
       return runExport(own, io, open);
     case 'ls':
       return runLs(own, io, open);
-    case 'demo': {
-      const { runDemo } = await import('./cli/demo/demo.ts');
-      return runDemo(own, io);
-    }
     case '--version':
     case '-v':
       process.stdout.write(`${VERSION}\n`);

@@ -298,7 +298,7 @@ describe('retries (promise 2)', () => {
     const { url, accepted, count } = await open();
     const body = '[{"message":"lost"}]';
     await sendAndHangUp(url, '/api/v2/logs', body);
-    await expect.poll(() => accepted.length).toBe(1);
+    await expect.poll(() => accepted.length, { timeout: 20_000 }).toBe(1);
     expect((await send(`${url}/api/v2/logs`, body)).status).toBe(202);
     expect(accepted).toHaveLength(1);
     expect(await count('duplicates')).toBe(1);
