@@ -197,7 +197,8 @@ class RunningApp implements App {
       metrics: this.metrics,
       log,
       flushAfterMs: settings.archive.flushAfterMs,
-      flushRawBytesMax: settings.archive.flushBytesMax,
+      // Raw is never less than journalled: a small journal must not fill up before a flush is due.
+      flushRawBytesMax: Math.min(settings.archive.flushBytesMax, Math.floor(settings.journal.budgetBytes / 4)),
       flushRowsMax: settings.archive.flushRowsMax,
       heldBytesMax: settings.archive.heldBytesMax,
     });
@@ -219,7 +220,8 @@ class RunningApp implements App {
       readAheadBytesMax: 16 * MIB,
       ageLimitMs: forward.ageMaxMs,
       backlogBytesMax: Math.floor(journal.budgetBytes * forward.spillShare),
-      spillObjectBytesMax: 8 * MIB,
+      // More than one to a share: with a small journal an object must be away before what is left of the budget has filled up.
+      spillObjectBytesMax: Math.min(8 * MIB, Math.floor((journal.budgetBytes * forward.spillShare) / 2)),
       attemptsBeforeAside: 5,
       commitEveryMs: 200,
     };
@@ -367,6 +369,39 @@ class RunningApp implements App {
             balance: accepted + recovered - archived - archivePending,
           }
         : null,
+      forward: Object.fromEntries(
+        await Promise.all(
+          [...this.#forwarders.keys()].map(async (name) => [name, await this.#forwardBooks(name)] as const),
+        ),
+      ),
+    };
+  }
+
+  async #forwardBooks(upstream: 'datadog' | 'agent'): Promise<unknown> {
+    const { metrics } = this;
+    const of = async (metric: {
+      get(): Promise<{ values: { value: number; labels: { upstream?: string | number } }[] }>;
+    }): Promise<number> =>
+      (await metric.get()).values.reduce(
+        (sum, { value, labels }) => sum + (labels.upstream === upstream ? value : 0),
+        0,
+      );
+    const [addressed, recovered, delivered, deadLettered, dropped] = await Promise.all([
+      of(metrics.forwardAddressed),
+      of(metrics.forwardRecovered),
+      of(metrics.forwardDelivered),
+      of(metrics.forwardDeadLettered),
+      of(metrics.forwardDropped),
+    ]);
+    const pending = this.#forwarders.get(upstream)?.forwarder.status().pending ?? 0;
+    return {
+      addressed,
+      recovered,
+      delivered,
+      pending,
+      deadLettered,
+      dropped,
+      balance: addressed + recovered - delivered - pending - deadLettered - dropped,
     };
   }
 

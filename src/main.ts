@@ -1,11 +1,10 @@
-/** The entry: picks the command. Everything else is in cli/ (one file per command) and app.ts. */
+/**
+ * The entry: picks the command, and loads no other: serving must not wait for the query engine to load. Everything else is in cli/
+ * (one file per command) and app.ts.
+ */
 import { join, resolve } from 'node:path';
 import { storeFolder } from './app.ts';
-import { runCheckConfig } from './cli/check-config.ts';
-import { runExport } from './cli/export.ts';
 import type { CliIo, OpenedStore } from './cli/io.ts';
-import { runLs } from './cli/ls.ts';
-import { runQuery } from './cli/query.ts';
 import { configPathOf, load, runServe } from './cli/serve.ts';
 import { systemClock } from './core/clock.ts';
 import { nodeFileSystem } from './core/file-system.ts';
@@ -22,6 +21,7 @@ Usage: reductrai <command> [options]
   query "SQL"     ask what was kept: views metrics, logs, spans, events
   export          give items back exactly as they were sent, one JSON text a line
   ls              list what is kept, per signal and day
+  demo            see it all at once: made-up traffic through a proxy to a stand-in for Datadog
 
 Every command takes --help.
 `;
@@ -62,13 +62,15 @@ async function main(argv: string[]): Promise<number> {
     case 'serve':
       return runServe(args, { env: process.env });
     case 'check-config':
-      return runCheckConfig(args, { env: process.env });
+      return (await import('./cli/check-config.ts')).runCheckConfig(args, { env: process.env });
     case 'query':
-      return runQuery(own, io, open);
+      return (await import('./cli/query.ts')).runQuery(own, io, open);
     case 'export':
-      return runExport(own, io, open);
+      return (await import('./cli/export.ts')).runExport(own, io, open);
     case 'ls':
-      return runLs(own, io, open);
+      return (await import('./cli/ls.ts')).runLs(own, io, open);
+    case 'demo':
+      return (await import('./cli/demo/demo.ts')).runDemo(args, io);
     case '--version':
     case '-v':
       process.stdout.write(`${VERSION}\n`);

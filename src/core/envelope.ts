@@ -84,6 +84,8 @@ export interface Envelope {
   head: EnvelopeHead;
   /** As received: still compressed. */
   body: Uint8Array;
+  /** CRC-32 of `body`, where it was computed off the event loop already. */
+  bodyCrc?: number;
 }
 
 /** Dense, increasing by one for each envelope of one journal; the first is 1. */

@@ -5,6 +5,7 @@
  */
 import { messageOf } from '../core/errors.ts';
 import type { SendOutcome } from '../upstream/upstream.ts';
+import { Attempts } from './attempts.ts';
 import type { Books } from './books.ts';
 import { writeDeadLetter } from './dead-letters.ts';
 import type { ForwardSettings } from './forward-options.ts';
@@ -23,6 +24,9 @@ export interface DispatcherHooks {
 
 type Kind = Parcel['source']['kind'];
 
+/** A recalled parcel stays where it is for this long, to be put away; after that it may be sent again. */
+const RECALLED_REST_MS = 5_000;
+
 export class Dispatcher {
   readonly #settings: ForwardSettings;
   readonly #books: Books;
@@ -33,9 +37,11 @@ export class Dispatcher {
   readonly #lanes = new Map<string, Lane>();
   readonly #keys: Keys;
   readonly #writes: WriteQueue;
+  readonly #attempts: Attempts;
   readonly #running: Record<Kind, number> = { journal: 0, spill: 0 };
   readonly #underWay = new Set<Promise<void>>();
   #spillsTurn = false;
+  #isJournalHeld = false;
   #isStopping = false;
   lastFailure: string | undefined;
   lastDeliveredAtMs: number | undefined;
@@ -47,6 +53,7 @@ export class Dispatcher {
     this.#signal = signal;
     this.#keys = new Keys(settings);
     this.#writes = new WriteQueue(4);
+    this.#attempts = new Attempts(signal);
   }
 
   get inFlight(): number {
@@ -119,6 +126,16 @@ export class Dispatcher {
     }
   }
 
+  /** Attempts for the journal's envelopes that take this long already end; their envelopes wait again. */
+  recall(ranMs: number): void {
+    this.#attempts.recall(this.#settings.clock.monotonicMs() - ranMs);
+  }
+
+  /** While held, one attempt at a time is for the journal's envelopes: what is not under way can be put away. */
+  holdJournal(isHeld: boolean): void {
+    this.#isJournalHeld = isHeld;
+  }
+
   /** Starts nothing any more. */
   stop(): void {
     this.#isStopping = true;
@@ -148,6 +165,7 @@ export class Dispatcher {
     const kinds: Kind[] = this.#spillsTurn ? ['spill', 'journal'] : ['journal', 'spill'];
     for (const kind of kinds) {
       if (kind === 'spill' && this.#running.spill >= spillMax) continue;
+      if (kind === 'journal' && this.#isJournalHeld && this.#running.journal > 0) continue;
       const found = this.#nextOf(kind, nowMs, probesDue);
       if (found) {
         this.#spillsTurn = kind === 'journal';
@@ -195,19 +213,33 @@ export class Dispatcher {
       lane: this.#lane(parcel).gate.enter(startedAtMs),
       key: keyGate.enter(startedAtMs),
     };
+    const attempt = this.#attempts.begin(parcel, startedAtMs);
     let outcome: SendOutcome;
     try {
-      outcome = await upstream.send(parcel, choice.key, this.#signal);
+      outcome = await upstream.send(parcel, choice.key, attempt.signal);
     } catch (error) {
       // Against its contract; the parcel must not be lost for that.
       this.#settings.log.error({ err: error, upstream: upstream.name }, 'BUG: an upstream threw');
       outcome = { kind: 'retry', status: undefined, reason: messageOf(error), afterMs: undefined };
+    } finally {
+      attempt.end();
     }
     if (this.#signal.aborted && outcome.kind === 'retry') return this.add(parcel);
     this.#books.attempt(outcome, (clock.monotonicMs() - startedAtMs) / 1000);
-    this.#judge(parcel, outcome, keyGate, probes);
+    if (attempt.isRecalled && outcome.kind === 'retry' && outcome.status === undefined) {
+      this.#recalled(parcel, keyGate, probes);
+    } else this.#judge(parcel, outcome, keyGate, probes);
     this.#books.paused(this.#keys.isPaused);
     this.#books.resting(this.restingLanes().length > 0);
+  }
+
+  /** Neither lane nor key nor envelope is blamed. */
+  #recalled(parcel: Parcel, keyGate: Gate, probes: { lane: boolean; key: boolean }): void {
+    if (probes.lane) this.#lane(parcel).gate.abandonProbe();
+    if (probes.key) keyGate.abandonProbe();
+    this.lastFailure = 'recalled: no answer while the journal fills up';
+    parcel.notBeforeMs = this.#settings.clock.monotonicMs() + RECALLED_REST_MS;
+    this.add(parcel);
   }
 
   #judge(parcel: Parcel, outcome: SendOutcome, keyGate: Gate, probes: { lane: boolean; key: boolean }): void {

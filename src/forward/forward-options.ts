@@ -45,6 +45,8 @@ export interface ForwarderOptions {
   spillObjectBytesMax?: number;
   /** No more than this many spill objects are known at a time; beyond, the journal has to hold. Default 100,000. */
   spillObjectsMax?: number;
+  /** With the journal filling up, attempts that take longer make room for spilling. Default 1 s. */
+  recallAfterMs?: number;
   /** Failures on its own account after which an envelope steps aside. Default 5. */
   attemptsBeforeAside?: number;
   /** Failures in a row, of different envelopes, after which a lane rests. Default 5. */
@@ -66,6 +68,7 @@ export function settingsOf(options: ForwarderOptions): ForwardSettings {
     ageLimitMs: 24 * 60 * 60 * 1000,
     spillObjectBytesMax: 8 * MIB,
     spillObjectsMax: 100_000,
+    recallAfterMs: 1_000,
     attemptsBeforeAside: 5,
     breakerFailuresMax: 5,
     commitEveryMs: 200,

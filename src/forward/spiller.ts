@@ -1,7 +1,8 @@
 /**
  * Keeps an upstream within its share of the journal: when its backlog exceeds the share, the oldest envelopes move to spill
  * objects and the position moves on. The same when everything that is held waits for one resting lane or refused key while other
- * ways are open: it must not stand in their way.
+ * ways are open: it must not stand in their way. When the journal fills up all the same, because attempts hang and pin its
+ * positions, they are recalled, and what has not begun is put away rather than sent.
  */
 import type { Dispatcher } from './dispatcher.ts';
 import type { ForwardSettings } from './forward-options.ts';
@@ -12,6 +13,8 @@ import type { SpillYard } from './spill-yard.ts';
 
 /** Once over the share, go on until this part of it is left, so that objects are not written one by one at the brink. */
 const LEFT_SHARE = 0.75;
+/** Part of the journal's whole budget beyond which attempts are recalled: each may reach the vendor twice, so not before. */
+const FILLING_SHARE = 0.7;
 
 export class Spiller {
   readonly #settings: ForwardSettings;
@@ -30,7 +33,12 @@ export class Spiller {
 
   /** Looks, and starts writing one object if need be; called often. */
   check(signal: AbortSignal): void {
-    if (this.#running || signal.aborted || !this.#yard.isWritable) return;
+    if (signal.aborted) return;
+    this.#measure();
+    const makesRoom = this.#isOver && this.#yard.isWritable && this.#isJournalFilling();
+    this.#dispatcher.holdJournal(makesRoom);
+    if (makesRoom) this.#dispatcher.recall(this.#settings.recallAfterMs);
+    if (this.#running || !this.#yard.isWritable) return;
     const parcels = this.#choose();
     if (parcels.length === 0) return;
     for (const parcel of parcels) this.#dispatcher.take(parcel);
@@ -52,11 +60,20 @@ export class Spiller {
     await this.#running;
   }
 
-  #choose(): Parcel[] {
-    const { backlogBytesMax, journal, spillObjectBytesMax } = this.#settings;
+  #measure(): void {
+    const { backlogBytesMax, journal } = this.#settings;
     const { bytes } = journal.backlog(this.#source.window.committable);
     if (bytes > backlogBytesMax) this.#isOver = true;
     else if (bytes <= backlogBytesMax * LEFT_SHARE) this.#isOver = false;
+  }
+
+  #isJournalFilling(): boolean {
+    const { bytes, budgetBytes } = this.#settings.journal.usage();
+    return bytes > budgetBytes * FILLING_SHARE;
+  }
+
+  #choose(): Parcel[] {
+    const { spillObjectBytesMax } = this.#settings;
     if (!this.#isOver && !this.#isInTheWay()) return [];
     const waiting = [...this.#dispatcher.waiting('journal')].sort((a, b) => a.position - b.position);
     const chosen: Parcel[] = [];

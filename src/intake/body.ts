@@ -1,11 +1,12 @@
 /**
  * Reads a request body into one buffer of its own. What is read was reserved in the process-wide budget first, so that a crowd of
- * large bodies costs a refusal, not memory. Chunks are copied as they arrive: no long copy at the end holds up the event loop.
+ * large bodies costs a refusal, not memory. Chunks are copied as they arrive: no long copy at the end holds up the event loop, and
+ * all bodies together take so many bytes per turn of it.
  */
 import type { IncomingMessage } from 'node:http';
 import type { ByteBudget } from '../core/byte-budget.ts';
 import type { Clock } from '../core/clock.ts';
-import { KIB } from '../core/limits.ts';
+import { KIB, MIB } from '../core/limits.ts';
 
 export type BodyRead =
   /** `reservedBytes` stay reserved until the caller releases them. */
@@ -20,11 +21,54 @@ export interface BodyLimits {
 /** First buffer of a body whose length is not told. */
 const UNKNOWN_LENGTH_BYTES = 64 * KIB;
 
+const TURN_BYTES_MAX = 1 * MIB;
+/** Resumed at once, each with what was buffered for it: about as much as a turn may take. */
+const RESUMED_MAX = 8;
+
+/** Shares the event loop among bodies: what comes after a turn's bytes waits, unread, for the next turn. */
+export class BodyTurns {
+  readonly #paused = new Set<IncomingMessage>();
+  #bytes = 0;
+  #isScheduled = false;
+
+  /** Counts a chunk; pauses the request when this turn has had its share. */
+  took(request: IncomingMessage, bytes: number): void {
+    this.#bytes += bytes;
+    if (this.#bytes >= TURN_BYTES_MAX) {
+      request.pause();
+      this.#paused.add(request);
+    }
+    if (this.#isScheduled) return;
+    this.#isScheduled = true;
+    setImmediate(() => this.#next());
+  }
+
+  /** It is read no more. */
+  leave(request: IncomingMessage): void {
+    this.#paused.delete(request);
+  }
+
+  #next(): void {
+    this.#bytes = 0;
+    this.#isScheduled = false;
+    let resumed = 0;
+    for (const request of this.#paused) {
+      if (resumed++ >= RESUMED_MAX) break;
+      this.#paused.delete(request);
+      request.resume();
+    }
+    if (this.#paused.size === 0 || this.#isScheduled) return;
+    this.#isScheduled = true;
+    setImmediate(() => this.#next());
+  }
+}
+
 export function readBody(
   request: IncomingMessage,
   limits: BodyLimits,
   budget: ByteBudget,
   clock: Clock,
+  turns: BodyTurns,
 ): Promise<BodyRead> {
   const told = request.headers['content-length'];
   const length = told === undefined ? undefined : Number(told);
@@ -36,6 +80,7 @@ export function readBody(
     let filled = 0;
     const finish = (result: BodyRead): void => {
       cancelTimeout();
+      turns.leave(request);
       request.off('data', onData);
       request.off('end', onEnd);
       request.off('close', onAborted);
@@ -64,6 +109,7 @@ export function readBody(
       }
       buffer.set(chunk, filled);
       filled = needed;
+      turns.took(request, chunk.byteLength);
     };
     const onEnd = (): void => {
       // The buffer is transferred to a worker whole, so that it must be no longer than the body.

@@ -17,7 +17,7 @@ import type { DecodeElsewhere } from '../record/decode-job.ts';
 import type { Log } from '../telemetry/log.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import { type AdminOptions, addHealthRoutes, addOperatorRoutes, type HealthReport } from './admin.ts';
-import { type BodyLimits, readBody } from './body.ts';
+import { type BodyLimits, BodyTurns, readBody } from './body.ts';
 import { callerKey, createKeyCheck, pathWithoutKeys, relayedHeaders } from './caller-key.ts';
 import { createRelay, type Relay, type RelayOptions } from './relay.ts';
 import { refuse, type SuccessReply, sendReply } from './replies.ts';
@@ -88,6 +88,7 @@ class IntakeServer implements Intake {
   readonly #retries: RetryMemory;
   readonly #relay: Relay;
   readonly #isAllowed: (key: string) => boolean;
+  readonly #turns = new BodyTurns();
   #tracerHeaders: Record<string, string> = {};
   #draining = false;
 
@@ -193,7 +194,7 @@ class IntakeServer implements Intake {
         metrics.received.inc({ signal: 'relay' });
         return this.#relay.pass(request.raw, reply, new Uint8Array(0));
       }
-      const read = await readBody(request.raw, limits, budget, clock);
+      const read = await readBody(request.raw, limits, budget, clock, this.#turns);
       if (!read.ok) return this.#refuseBody(reply, read.kind, undefined);
       metrics.received.inc({ signal: 'relay' });
       try {
@@ -240,7 +241,7 @@ class IntakeServer implements Intake {
       raw.resume();
       return refuse(reply, 403, 'API key is missing or not allowed here');
     }
-    const read = await readBody(raw, limits, budget, clock);
+    const read = await readBody(raw, limits, budget, clock, this.#turns);
     if (!read.ok) return this.#refuseBody(reply, read.kind, signal);
 
     const contentType = (raw.headers['content-type'] ?? '').split(';', 1)[0]!.trim().toLowerCase();
@@ -313,12 +314,14 @@ class IntakeServer implements Intake {
     if (claim) {
       metrics.duplicates.inc({ signal });
       budget.release(verdict.reservedBytes);
-      this.#watchAnswer(raw, reply, startedAtMs, (confirmed) => {
+      const sent = this.#watchAnswer(raw, reply, startedAtMs, (confirmed) => {
         claim.settle(confirmed);
         // Else the next life would take the envelope for unconfirmed again, and excuse one more equal body.
         if (confirmed) journal.confirm(claim.position);
       });
-      return this.#succeed(route, head, raw, reply);
+      this.#succeed(route, head, raw, reply);
+      sent();
+      return reply;
     }
 
     const landed = Promise.withResolvers<Position | undefined>();
@@ -329,7 +332,7 @@ class IntakeServer implements Intake {
     raw.socket.once('close', onClose);
     this.#retries.begin(flight);
     try {
-      const appended = await journal.append({ head, body: verdict.body });
+      const appended = await journal.append({ head, body: verdict.body, bodyCrc: verdict.bodyCrc });
       if (!appended.ok) {
         metrics.rejected.inc({ signal, reason: `journal-${appended.reason}` });
         metrics.requestErrors.inc({ reason: `journal-${appended.reason}` });
@@ -344,13 +347,15 @@ class IntakeServer implements Intake {
       this.#count(head, receivedBytes, verdict.opaqueCount);
       this.#options.onAccepted({ position, head, batch: verdict.batch, reservedBytes: verdict.reservedBytes });
       if (requestId) this.#retries.rememberRequestId(requestId, head.bodyHash, position);
-      this.#watchAnswer(raw, reply, startedAtMs, (confirmed) => {
+      const sent = this.#watchAnswer(raw, reply, startedAtMs, (confirmed) => {
         if (confirmed) journal.confirm(position);
         else this.#retries.remember(head.bodyHash, position);
       });
       // A twin that waits for this outcome must find it in memory when the answer can no longer leave.
       landed.resolve(position);
-      return this.#succeed(route, head, raw, reply);
+      this.#succeed(route, head, raw, reply);
+      sent();
+      return reply;
     } finally {
       landed.resolve(undefined);
       raw.socket.off('close', onClose);
@@ -369,17 +374,20 @@ class IntakeServer implements Intake {
     if (head.destination !== 'none') metrics.forwardAddressed.inc({ upstream: head.destination });
   }
 
-  /** Tells, once, whether the answer left in time and whole. */
+  /**
+   * Tells, once, whether the answer left in time and whole. What it returns is to be called when the answer was sent: mostly the
+   * kernel has it by then, and each moment between that and the confirmation is one in which dying loses the difference.
+   */
   #watchAnswer(
     raw: IncomingMessage,
     reply: FastifyReply,
     startedAtMs: number,
     told: (confirmed: boolean) => void,
-  ): void {
+  ): () => void {
     const { clock, limits } = this.#options;
     if (raw.socket.destroyed || raw.socket.readableEnded) {
       told(false);
-      return;
+      return () => {};
     }
     let settled = false;
     const settle = (confirmed: boolean): void => {
@@ -387,8 +395,12 @@ class IntakeServer implements Intake {
       settled = true;
       told(confirmed);
     };
-    reply.raw.once('finish', () => settle(clock.monotonicMs() - startedAtMs <= limits.patienceMs));
+    const inTime = (): boolean => clock.monotonicMs() - startedAtMs <= limits.patienceMs;
+    reply.raw.once('finish', () => settle(inTime()));
     reply.raw.once('close', () => settle(false));
+    return () => {
+      if (reply.raw.writableEnded && raw.socket.writableLength === 0 && !raw.socket.destroyed) settle(inTime());
+    };
   }
 
   #succeed(route: IntakeRoute, head: EnvelopeHead, raw: IncomingMessage, reply: FastifyReply): FastifyReply {

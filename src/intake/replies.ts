@@ -15,6 +15,12 @@ const JSON_TYPE = 'application/json';
 export const REPLIES = {
   errorsEmpty: { status: 202, contentType: JSON_TYPE, body: '{"errors":[]}' },
   statusOk: { status: 202, contentType: JSON_TYPE, body: '{"status":"ok"}' },
+  // The form of Datadog's answer without the ids, which only Datadog can give.
+  eventTaken: {
+    status: 202,
+    contentType: JSON_TYPE,
+    body: '{"data":{"type":"event","attributes":{"attributes":{"evt":{}}}}}',
+  },
   emptyObject202: { status: 202, contentType: JSON_TYPE, body: '{}' },
   emptyObject200: { status: 200, contentType: JSON_TYPE, body: '{}' },
   textOk: { status: 200, contentType: 'text/plain; charset=utf-8', body: 'OK' },

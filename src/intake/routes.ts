@@ -73,7 +73,7 @@ export const ROUTES: readonly IntakeRoute[] = [
   metrics('/api/v1/distribution_points', only('distribution-points-json'), REPLIES.statusOk),
   events('/api/v1/check_run', 'check-run-json', REPLIES.statusOk),
   events('/api/v1/events', 'events-v1-json', REPLIES.statusOk),
-  events('/api/v2/events', 'events-v2-json', REPLIES.statusOk),
+  events('/api/v2/events', 'events-v2-json', REPLIES.eventTaken),
   events('/intake', 'intake-json', REPLIES.statusOk),
   events('/intake/', 'intake-json', REPLIES.statusOk),
   logs('/api/v2/logs', REPLIES.emptyObject202),

@@ -1,6 +1,6 @@
 /**
  * Key validation, answered here: what matters to an agent is whether this proxy takes its key. Source: datadog-intake.md §1.2
- * (bodies of v1; v2 wants a non-empty `data.id`).
+ * (bodies of v1; v2 wants a non-empty `data.id`). Of v2, the public API client also demands `api_key_scopes` and `valid`.
  */
 import { createHash } from 'node:crypto';
 import type { FastifyInstance } from 'fastify';
@@ -18,7 +18,11 @@ export function addValidateRoutes(server: FastifyInstance, isAllowed: (key: stri
     const key = callerKey(request.raw.url ?? '', request.raw.headers);
     if (key === '' || !isAllowed(key)) return refuse(reply, 403, 'Forbidden');
     return reply.send({
-      data: { id: uuidOf(key), type: 'validate_v2', attributes: { api_key_id: uuidOf(`id ${key}`) } },
+      data: {
+        id: uuidOf(key),
+        type: 'validate_v2',
+        attributes: { api_key_id: uuidOf(`id ${key}`), api_key_scopes: [], valid: true },
+      },
     });
   });
   server.get('/_health', (_request, reply) => reply.send('{}'));

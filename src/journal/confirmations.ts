@@ -1,7 +1,7 @@
 /**
  * Confirmations on disk: files `confirmed-<first position>` of 8-byte records, position as u48 and 16 bits of CRC-32 (seeded
- * with the journal's mark), little endian. Written plainly, once per turn of the event loop: they survive SIGKILL, not a power
- * cut. Losing one is safe: its envelope then counts as unconfirmed, and an equal body within the window as a retry.
+ * with the journal's mark), little endian. Written plainly and at once, within microseconds of the answer: they survive SIGKILL,
+ * not a power cut. Losing one is safe: its envelope then counts as unconfirmed, and an equal body within the window as a retry.
  */
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
@@ -56,7 +56,7 @@ export class Confirmations {
   #files: Position[] = [];
   #current: OpenFile | undefined;
   #currentBytes = 0;
-  #waiting: Position[] = [];
+  readonly #record = Buffer.allocUnsafe(RECORD_BYTES);
 
   constructor(fileSystem: FileSystem, folder: string, mark: number, log: Log) {
     this.#fileSystem = fileSystem;
@@ -102,7 +102,6 @@ export class Confirmations {
       const file = await this.#fileSystem.open(join(this.#folder, nameOf(first)), 'write-or-create');
       const size = await file.sizeBytes();
       const before = this.#current;
-      this.flush();
       this.#current = file;
       this.#currentBytes = size - (size % RECORD_BYTES);
       if (this.#files.at(-1) !== first) this.#files.push(first);
@@ -112,26 +111,17 @@ export class Confirmations {
     }
   }
 
+  /** Synchronous on purpose: dying between an answer and its confirmation makes an equal body look like a retry. */
   confirm(position: Position): void {
-    if (this.#waiting.push(position) === 1) setImmediate(() => this.flush());
-  }
-
-  flush(): void {
-    const positions = this.#waiting;
-    if (positions.length === 0 || !this.#current) return;
-    this.#waiting = [];
-    const records = Buffer.allocUnsafe(positions.length * RECORD_BYTES);
-    let at = 0;
-    for (const position of positions) {
-      records.writeUIntLE(position, at, POSITION_BYTES);
-      records.writeUInt16LE(checkOf(records, at, this.#mark), at + POSITION_BYTES);
-      at += RECORD_BYTES;
-    }
+    if (!this.#current) return;
+    const record = this.#record;
+    record.writeUIntLE(position, 0, POSITION_BYTES);
+    record.writeUInt16LE(checkOf(record, 0, this.#mark), POSITION_BYTES);
     try {
-      this.#current.writeSync(records, this.#currentBytes);
-      this.#currentBytes += records.byteLength;
+      this.#current.writeSync(record, this.#currentBytes);
+      this.#currentBytes += RECORD_BYTES;
     } catch (error) {
-      this.#log.warn({ reason: messageOf(error), lost: positions.length }, 'confirmations could not be written');
+      this.#log.warn({ reason: messageOf(error), position }, 'a confirmation could not be written');
     }
   }
 
@@ -146,7 +136,6 @@ export class Confirmations {
   }
 
   async close(): Promise<void> {
-    this.flush();
     const current = this.#current;
     this.#current = undefined;
     await current?.close();

@@ -118,8 +118,9 @@ export class DiskJournal implements Journal {
   append(envelope: Envelope): Promise<AppendResult> {
     const { metrics, sealer, clock } = this.#options;
     if (this.#closing || this.#failed) return Promise.resolve(this.#refusal('closed'));
-    const body = envelope.head.sealedBody ? sealer.seal(envelope.body) : envelope.body;
-    const frame = encodeFrame(envelope.head, body);
+    const frame = envelope.head.sealedBody
+      ? encodeFrame(envelope.head, sealer.seal(envelope.body))
+      : encodeFrame(envelope.head, envelope.body, envelope.bodyCrc);
     if (this.#heldBytes + this.#queue.bytes + frame.totalBytes > this.#sizes.budgetBytes) {
       return Promise.resolve(this.#refusal('full'));
     }

@@ -67,8 +67,11 @@ export function decodeFileHeader(bytes: Buffer): FileHeader | undefined {
   return { mark: bytes.readUInt32LE(12), epoch: readUInt64(bytes, 16), first: readUInt64(bytes, 24) };
 }
 
-/** `body` as it rests: sealed already, if it is to be sealed. It must not change until the frame is written. */
-export function encodeFrame(head: EnvelopeHead, body: Uint8Array): EncodedFrame {
+/**
+ * `body` as it rests: sealed already, if it is to be sealed. It must not change until the frame is written. `bodyCrc`: its CRC-32,
+ * if it is known.
+ */
+export function encodeFrame(head: EnvelopeHead, body: Uint8Array, bodyCrc = crc32(body)): EncodedFrame {
   const text = JSON.stringify(head);
   const headBytes = Buffer.byteLength(text);
   if (headBytes > HEAD_BYTES_MAX) throw new Error(`BUG: an envelope head of ${headBytes} bytes`);
@@ -78,7 +81,7 @@ export function encodeFrame(head: EnvelopeHead, body: Uint8Array): EncodedFrame 
   const front = Buffer.allocUnsafe(embedded ? bodyAt + body.byteLength : bodyAt);
   front.writeUInt32LE(headBytes, 4);
   front.writeUInt32LE(body.byteLength, 8);
-  front.writeUInt32LE(crc32(body), 20);
+  front.writeUInt32LE(bodyCrc, 20);
   front.write(text, FRAME_PREFIX_BYTES);
   if (embedded) front.set(body, bodyAt);
   return { front, rest: embedded ? undefined : body, headBytes, totalBytes: bodyAt + body.byteLength };

@@ -27,6 +27,8 @@ export type DecodeVerdict =
       rawBytes: number;
       /** SHA-256 (hex) over path, key fingerprint and body as received. */
       bodyHash: string;
+      /** CRC-32 of the body as received, for the journal. */
+      bodyCrc: number;
       holdsSecret: boolean;
       /** The body is empty or `{}`: a probe, answered with success and not kept. */
       isProbe: boolean;

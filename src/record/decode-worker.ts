@@ -4,6 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import { parentPort, workerData } from 'node:worker_threads';
+import { crc32 } from 'node:zlib';
 import { ByteBudget } from '../core/byte-budget.ts';
 import { batchBytes, batchTransferList } from '../core/columns.ts';
 import { decompress } from '../wire/decompression.ts';
@@ -59,6 +60,7 @@ export function decodeJob(job: DecodeJob, budget: ByteBudget, decompressedBytesM
     opaqueCount: decoded.opaqueCount,
     rawBytes,
     bodyHash: createHash('sha256').update(`${job.path}\n${job.keyFingerprint}\n`).update(job.body).digest('hex'),
+    bodyCrc: crc32(job.body),
     holdsSecret: decoded.holdsSecret,
     isProbe: isProbe(bytes),
     reservedBytes,
@@ -88,6 +90,7 @@ function answerTo(request: DecodeRequest, budget: ByteBudget, decompressedBytesM
           opaqueCount: 0,
           rawBytes: inflated.bytes.byteLength,
           bodyHash: '',
+          bodyCrc: 0,
           holdsSecret: false,
           isProbe: true,
           reservedBytes: 0,

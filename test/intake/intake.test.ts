@@ -123,6 +123,7 @@ async function send(
   return { status: answer.statusCode, text: await answer.body.text(), headers: answer.headers };
 }
 
+const EVENT_TAKEN = '{"data":{"type":"event","attributes":{"attributes":{"evt":{}}}}}';
 const SERIES = '{"series":[{"metric":"a","points":[[1700000000,1]]}]}';
 
 describe('routes', () => {
@@ -140,7 +141,7 @@ describe('routes', () => {
     ['/v1/input', '{"message":"x"}', 200, '{}'],
     [`/v1/input/${KEY}`, '{"message":"x"}', 200, '{}'],
     ['/intake/', '{"apiKey":"","events":{}}', 202, '{"status":"ok"}'],
-    ['/api/v2/events', '{"data":{"type":"event","attributes":{"title":"t"}}}', 202, '{"status":"ok"}'],
+    ['/api/v2/events', '{"data":{"type":"event","attributes":{"title":"t"}}}', 202, EVENT_TAKEN],
   ])('%s', async (path, body, status, text) => {
     const { url, accepted, budget } = await open();
     expect(await send(url + path, body)).toMatchObject({ status, text });

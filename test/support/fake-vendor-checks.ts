@@ -68,6 +68,9 @@ const AGENT_ROUTES: [method: string, path: RegExp, route: VendorRoute][] = [
   ['PUT', /^\/v0\.[457]\/traces$/, route(200, RATES, 'any')],
   ['PUT', /^\/v0\.6\/stats$/, route(200, '', 'msgpack')],
   ['GET', /^\/info$/, route(200, AGENT_INFO, 'none')],
+  // What tracers send about themselves: the Agent hands it on.
+  ['PUT', /^\/telemetry\/proxy\/api\/v2\/apmtelemetry$/, route(202, '{}', 'json')],
+  ['PUT', /^\/dogstatsd\/v2\/proxy$/, route(200, '', 'any')],
 ];
 
 export function routeOf(role: 'datadog' | 'agent', method: string, path: string): VendorRoute | undefined {

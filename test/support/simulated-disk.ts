@@ -221,6 +221,8 @@ class Disk implements SimulatedDisk {
       onFailure?.();
       throw fileError(failure.code, `simulated, ${operation} ${path}`);
     }
+    // A synchronous write may have stopped the machine while this one was waiting for its turn.
+    if (this.isDown || generation !== this.#generation) await this.#aliveOrGone(generation);
     const result = effect();
     if (stop) this[stop.how]();
     await this.#turns(operation);
