@@ -200,8 +200,15 @@ class RunningApp implements App {
       // Raw is never less than journalled: a small journal must not fill up before a flush is due.
       flushRawBytesMax: Math.min(settings.archive.flushBytesMax, Math.floor(settings.journal.budgetBytes / 4)),
       flushRowsMax: settings.archive.flushRowsMax,
-      heldBytesMax: settings.archive.heldBytesMax,
+      heldBytesMax: this.#heldBytesMax(),
     });
+  }
+
+  /** Beside what the archive holds one largest body must always fit. */
+  #heldBytesMax(): number {
+    const { intake, archive } = this.#deps.settings;
+    const left = intake.inflightBytesMax - intake.bodyBytesMax - intake.decompressedBytesMax;
+    return Math.min(archive.heldBytesMax, Math.max(left, Math.floor(intake.inflightBytesMax / 4)));
   }
 
   async #startForwarders(target: DatadogTarget | undefined, sealer: Sealer): Promise<void> {

@@ -3,10 +3,12 @@
  *
  * It pulls. What intake has just decoded is offered to it and taken when its position comes up; what is not at hand (after a
  * crash, or when memory was short) is read back from the journal and decoded again. So the journal is the only truth, memory is
- * bounded by `heldBytesMax`, and a slow store costs nothing but journal.
+ * bounded by `heldBytesMax`, and a slow store costs nothing but journal. What is held stays reserved in the in-flight budget until
+ * it is stored.
  */
 
-import type { ByteBudget } from '../core/byte-budget.ts';
+import { letGo, letGoOfBatch } from '../core/buffers.ts';
+import { ByteBudget } from '../core/byte-budget.ts';
 import { batchBytes, type ColumnBatch } from '../core/columns.ts';
 import type { EnvelopeHead, JournalEntry, Position, Signal } from '../core/envelope.ts';
 import { isProxyError, messageOf } from '../core/errors.ts';
@@ -35,7 +37,13 @@ export interface OfferedEnvelope {
   position: Position;
   head: EnvelopeHead;
   batch: ColumnBatch;
-  /** What the batch has reserved in the in-flight budget; the archive releases it. */
+  /** What the batch has reserved in the in-flight budget (`ByteBudget.rounded`); the archive releases it. */
+  reservedBytes: number;
+}
+
+interface Decoded {
+  batch: ColumnBatch;
+  /** Its share of the in-flight budget, in what `ByteBudget.rounded` gives. */
   reservedBytes: number;
 }
 
@@ -52,6 +60,8 @@ export const ARCHIVE_CONSUMER = 'archive';
 const READ_ENTRIES_MAX = 256;
 const READ_BYTES_MAX = 4 * MIB;
 const RETRY_AFTER_MS = 500;
+/** So often is an envelope refused for want of memory before it is decoded regardless. */
+const BUSY_MAX = 20;
 
 interface Note {
   nextCommit?: number;
@@ -90,6 +100,9 @@ export class Archive {
   #flushingBytes = 0;
   #offeredBytes = 0;
   #flushWanted = false;
+  #roomWanted = false;
+  /** Times in a row that decoding was refused for want of memory. */
+  #busyCount = 0;
   #lastFlushAtMs: number | undefined;
   #lastFailure: string | undefined;
   #rawTotal = 0;
@@ -115,15 +128,20 @@ export class Archive {
 
   /** Hands over a durable envelope's batch. Never waits; a batch there is no room for is decoded again later. */
   offer(envelope: OfferedEnvelope): void {
-    const { budget, heldBytesMax } = this.#options;
-    budget.release(envelope.reservedBytes);
-    const bytes = batchBytes(envelope.batch);
+    const { heldBytesMax } = this.#options;
     const held = this.#heldBytes();
-    if (envelope.position >= this.#next && (held + bytes <= heldBytesMax || held === 0)) {
+    if (envelope.position >= this.#next && (held + envelope.reservedBytes <= heldBytesMax || held === 0)) {
       this.#offered.set(envelope.position, envelope);
-      this.#offeredBytes += bytes;
+      this.#offeredBytes += envelope.reservedBytes;
+    } else {
+      this.#drop(envelope);
     }
     this.#signal();
+  }
+
+  #drop({ batch, reservedBytes }: Decoded): void {
+    letGoOfBatch(batch);
+    this.#options.budget.release(reservedBytes);
   }
 
   /** Everything durable so far goes into committed segments; resolves when that is so. */
@@ -216,7 +234,7 @@ export class Archive {
     if (inEncoder >= heldBytesMax && !this.#repeat) return false;
     const offered = this.#take(this.#next);
     if (offered) {
-      this.#add(offered.position, offered.head, offered.batch);
+      this.#add(offered.position, offered.head, offered);
       return true;
     }
     const entries = await journal.read(this.#next, { entriesMax: READ_ENTRIES_MAX, bytesMax: READ_BYTES_MAX });
@@ -227,9 +245,9 @@ export class Archive {
     }
     for (const entry of entries) {
       if (entry.position > end || this.#stopping.signal.aborted) break;
-      const known = this.#take(entry.position);
-      const batch = known ? known.batch : await this.#decodeAgain(entry);
-      this.#add(entry.position, entry.head, batch);
+      const decoded = this.#take(entry.position) ?? (await this.#decodeAgain(entry));
+      if (!decoded) return this.#makeRoom();
+      this.#add(entry.position, entry.head, decoded);
       if (this.#flushDue() && !this.#repeat) break;
     }
     return true;
@@ -239,42 +257,58 @@ export class Archive {
     const offered = this.#offered.get(position);
     if (!offered) return undefined;
     this.#offered.delete(position);
-    this.#offeredBytes -= batchBytes(offered.batch);
+    this.#offeredBytes -= offered.reservedBytes;
     return offered;
   }
 
-  async #decodeAgain(entry: JournalEntry): Promise<ColumnBatch> {
-    const { decode, budget, metrics, clock, log } = this.#options;
-    const { head } = entry;
+  /** Undefined: memory is short. */
+  async #decodeAgain(entry: JournalEntry): Promise<Decoded | undefined> {
+    const { decode, budget, metrics, log, journal } = this.#options;
+    const { head, position } = entry;
     metrics.archiveRedecoded.inc();
-    for (;;) {
-      const verdict = await decode({
-        // A copy: the entry's bytes may be shared with other readers, and a job's buffer is transferred.
-        body: new Uint8Array(entry.body),
-        contentEncoding: head.contentEncoding,
-        protocol: head.protocol,
-        contentType: head.contentType,
-        path: head.path,
-        receivedAtMs: head.receivedAtMs,
-        keyFingerprint: head.keyFingerprint,
-      });
-      if (verdict.ok) {
-        budget.release(verdict.reservedBytes);
-        return verdict.batch;
-      }
-      if (verdict.kind !== 'busy') {
-        // It was accepted once (by an older version, perhaps): keep its bytes.
-        log.warn(
-          { position: entry.position, reason: verdict.reason },
-          'accepted envelope no longer decodes; kept opaque',
-        );
-        return opaqueBatch(head.signal, entry.body, head.receivedAtMs, `body ${head.contentEncoding || 'identity'}`);
-      }
-      await clock.sleep(RETRY_AFTER_MS, this.#stopping.signal);
+    const verdict = await decode({
+      // The job's buffer is transferred: what others may read too is copied.
+      body: entry.isOwn ? (entry.body as Uint8Array<ArrayBuffer>) : new Uint8Array(entry.body),
+      contentEncoding: head.contentEncoding,
+      protocol: head.protocol,
+      contentType: head.contentType,
+      path: head.path,
+      receivedAtMs: head.receivedAtMs,
+      keyFingerprint: head.keyFingerprint,
+      ...(this.#busyCount >= BUSY_MAX ? { isOverdue: true as const } : {}),
+    });
+    if (verdict.ok) {
+      letGo(verdict.body);
+      this.#busyCount = 0;
+      return verdict;
     }
+    if (verdict.kind === 'busy') return undefined;
+    // It was accepted once (by an older version, perhaps): keep its bytes.
+    log.warn({ position, reason: verdict.reason }, 'accepted envelope no longer decodes; kept opaque');
+    const [again] = await journal.read(position, { entriesMax: 1, bytesMax: 1 });
+    const body = again?.position === position ? again.body : entry.body;
+    const batch = opaqueBatch(head.signal, body, head.receivedAtMs, `body ${head.contentEncoding || 'identity'}`);
+    const reservedBytes = ByteBudget.rounded(batchBytes(batch));
+    if (budget.tryReserve(reservedBytes)) return { batch, reservedBytes };
+    return { batch, reservedBytes: 0 };
   }
 
-  #add(position: Position, head: EnvelopeHead, batch: ColumnBatch): void {
+  /** Memory is short: lets go of what can be had again, then stores what is held. False: nothing to do but wait. */
+  async #makeRoom(): Promise<boolean> {
+    this.#busyCount += 1;
+    for (const offered of this.#offered.values()) this.#drop(offered);
+    this.#offered.clear();
+    this.#offeredBytes = 0;
+    if (this.#open && !this.#repeat) {
+      this.#roomWanted = true;
+      if (this.#flushing) return false;
+      return true;
+    }
+    await this.#options.clock.sleep(RETRY_AFTER_MS, this.#stopping.signal);
+    return true;
+  }
+
+  #add(position: Position, head: EnvelopeHead, { batch, reservedBytes }: Decoded): void {
     this.#open ??= {
       first: this.#next,
       openedAtMs: this.#options.clock.monotonicMs(),
@@ -286,7 +320,7 @@ export class Archive {
     };
     const open = this.#open;
     open.rows += batch.rowCount;
-    open.heldBytes += batchBytes(batch);
+    open.heldBytes += reservedBytes;
     open.rawBytesTotal += head.rawBytes;
     open.envelopes[head.signal] = (open.envelopes[head.signal] ?? 0) + 1;
     open.rawBytes[head.signal] = (open.rawBytes[head.signal] ?? 0) + head.rawBytes;
@@ -306,7 +340,7 @@ export class Archive {
     const open = this.#open;
     if (!open || this.#flushing || this.#repeat || this.#failed) return false;
     const { clock, flushAfterMs, flushRawBytesMax, flushRowsMax, heldBytesMax, journal } = this.#options;
-    if (this.#flushWanted && this.#next > journal.usage().end) return true;
+    if (this.#roomWanted || (this.#flushWanted && this.#next > journal.usage().end)) return true;
     return (
       open.rawBytesTotal >= flushRawBytesMax ||
       open.rows >= flushRowsMax ||
@@ -322,6 +356,7 @@ export class Archive {
     const open = this.#open;
     this.#open = undefined;
     this.#flushWanted = false;
+    this.#roomWanted = false;
     const cut: Cut = repeat ?? {
       first: consumer.state.position + 1,
       last: this.#next - 1,
@@ -342,6 +377,7 @@ export class Archive {
       })
       .finally(() => {
         this.#flushing = undefined;
+        this.#options.budget.release(this.#flushingBytes);
         this.#flushingBytes = 0;
         this.#signal();
       });
@@ -376,6 +412,8 @@ export class Archive {
     await this.#encoder?.close();
     this.#encoder = this.#options.openEncoder();
     this.#failed = undefined;
+    // What the lost encoder held is decoded again.
+    this.#options.budget.release(this.#open?.heldBytes ?? 0);
     this.#open = undefined;
     this.#repeat = cut;
     this.#next = cut.first;

@@ -1,7 +1,9 @@
 /** A worker thread around the SegmentBuilder: batches come in by transfer, finished segments leave by transfer. */
+import { setPriority } from 'node:os';
 import { parentPort, workerData } from 'node:worker_threads';
 import { createParquetCodec } from '../codec/parquet-codec.ts';
 import type { Position } from '../core/envelope.ts';
+import { WORKER_NICENESS } from '../core/limits.ts';
 import { type AddedEnvelope, type BuildOptions, type BuiltSegment, SegmentBuilder } from './segment-builder.ts';
 
 export type EncodeRequest =
@@ -15,6 +17,8 @@ export type EncodeAnswer = { kind: 'segment'; segment: BuiltSegment } | { kind: 
 if (parentPort) {
   const port = parentPort;
   const builder = new SegmentBuilder(createParquetCodec(), workerData as BuildOptions);
+  // This thread's alone: where processors are short, callers' sockets come first.
+  setPriority(WORKER_NICENESS);
   let running: Generator<BuiltSegment> | undefined;
 
   const step = (): void => {

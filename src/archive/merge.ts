@@ -2,6 +2,7 @@
  * Batches of many envelopes → one batch per segment. Dictionaries are merged by the bytes of their entries; numbers are copied.
  * Rows keep the order of positions, so that the same envelopes always give the same segment.
  */
+import { letGo, letGoOfColumn } from '../core/buffers.ts';
 import { type Column, type ColumnBatch, type ColumnSchema, NULL_ID } from '../core/columns.ts';
 
 /** Some rows of one batch, with the values that the archive adds to each of them. */
@@ -14,6 +15,8 @@ export interface RowSelection {
   receivedAtMs: number;
   protocol: string;
   requestPath: string;
+  /** Nothing else needs the batch afterwards: its columns are let go of one by one as they are merged. */
+  isLastUse: boolean;
 }
 
 export function selectedCount(selection: RowSelection): number {
@@ -25,7 +28,13 @@ export function mergeSelections(schema: readonly ColumnSchema[], selections: rea
   let rowCount = 0;
   for (const selection of selections) rowCount += selectedCount(selection);
   const columns: Record<string, Column> = {};
-  for (const column of schema) columns[column.name] = mergeColumn(column, selections, rowCount);
+  for (const column of schema) {
+    columns[column.name] = mergeColumn(column, selections, rowCount);
+    for (const { batch, isLastUse } of selections) {
+      const source = batch.columns[column.name];
+      if (isLastUse && source) letGoOfColumn(source);
+    }
+  }
   return { rowCount, columns };
 }
 
@@ -124,7 +133,8 @@ function mergeDictionaries(
   selections: readonly RowSelection[],
   rowCount: number,
 ): Column {
-  const dictionary = new Dictionary();
+  // Not more than all sources together, and memory that is never touched costs nothing.
+  const dictionary = new Dictionary(entryBytes(selections, name));
   const ids = new Uint32Array(rowCount);
   let row = 0;
   for (const selection of selections) {
@@ -152,6 +162,15 @@ function mergeDictionaries(
   return { kind, ids, ...dictionary.finish() };
 }
 
+function entryBytes(selections: readonly RowSelection[], name: string): number {
+  let total = 0;
+  for (const { batch } of selections) {
+    const column = batch.columns[name];
+    if (column && 'ids' in column) total += column.bytes.byteLength;
+  }
+  return total;
+}
+
 const HASH_SLOTS_AT_FIRST = 1024;
 
 /** Byte strings → dense ids, in order of first appearance: open addressing over a growing byte arena. */
@@ -160,7 +179,11 @@ class Dictionary {
   #hashes = new Uint32Array(HASH_SLOTS_AT_FIRST);
   #offsets = new Uint32Array(HASH_SLOTS_AT_FIRST + 1);
   #count = 0;
-  #bytes = Buffer.allocUnsafeSlow(16 * 1024);
+  #bytes: Buffer<ArrayBuffer>;
+
+  constructor(bytesAtFirst = 16 * 1024) {
+    this.#bytes = Buffer.allocUnsafeSlow(bytesAtFirst);
+  }
 
   idOf(entry: Uint8Array): number {
     const hash = hashOf(entry);
@@ -187,6 +210,7 @@ class Dictionary {
     if (end > this.#bytes.byteLength) {
       const grown = Buffer.allocUnsafeSlow(Math.max(end, this.#bytes.byteLength * 2));
       this.#bytes.copy(grown, 0, 0, start);
+      letGo(this.#bytes);
       this.#bytes = grown;
     }
     this.#bytes.set(entry, start);

@@ -3,6 +3,7 @@
  * memory it holds: the same envelopes and the same cut give the same keys and the same bytes, in this life or the next.
  */
 import type { Codec } from '../codec/codec.ts';
+import { letGoOfBatch } from '../core/buffers.ts';
 import type { ColumnBatch } from '../core/columns.ts';
 import { type JournalIdentity, type Position, SIGNALS, type Signal } from '../core/envelope.ts';
 import { SEGMENT_COLUMNS } from '../record/schema.ts';
@@ -92,18 +93,22 @@ export class SegmentBuilder {
     });
     const lateHour = Math.floor(envelopes[0]!.receivedAtMs / HOUR_MS);
     const ordered = [...groups.keys()].sort((a, b) => (a === LATE ? 1 : b === LATE ? -1 : a - b));
+    const needed = new Map<ColumnBatch, number | typeof LATE>();
+    for (const group of ordered) for (const { batch } of groups.get(group)!) needed.set(batch, group);
     for (const group of ordered) {
+      for (const selection of groups.get(group)!) selection.isLastUse = needed.get(selection.batch) === group;
       const selections = groups.get(group)!;
       const late = group === LATE;
       const hour = late ? lateHour : group;
       const key = segmentKey({ tenant, signal, hour, ...identity, first, last, late });
+      const times = timeRange(selections);
       const batch = mergeSelections(SEGMENT_COLUMNS[signal], selections);
       const bytes = this.#codec.encode(SEGMENT_COLUMNS[signal], batch, {
         level: zstdLevel,
         rowGroupRowsMax,
         metadata: { 'reductrai.signal': signal, 'reductrai.journal': `${identity.replica}-${identity.epoch}` },
       });
-      const times = timeRange(selections);
+      letGoOfBatch(batch);
       yield {
         entry: {
           key,
@@ -159,6 +164,7 @@ function selectionOf(envelope: AddedEnvelope, rows: Uint32Array | undefined, ide
     receivedAtMs: envelope.receivedAtMs,
     protocol: envelope.protocol,
     requestPath: envelope.requestPath,
+    isLastUse: false,
   };
 }
 

@@ -1,6 +1,8 @@
 /** A growing little-endian byte buffer, reused from page to page. */
+import { letGo } from '../core/buffers.ts';
+
 export class ByteWriter {
-  #bytes: Buffer;
+  #bytes: Buffer<ArrayBuffer>;
   length = 0;
 
   constructor(capacityBytes = 64 * 1024) {
@@ -16,7 +18,13 @@ export class ByteWriter {
     if (needed <= this.#bytes.byteLength) return;
     const grown = Buffer.allocUnsafeSlow(Math.max(needed, this.#bytes.byteLength * 2));
     this.#bytes.copy(grown, 0, 0, this.length);
+    letGo(this.#bytes);
     this.#bytes = grown;
+  }
+
+  /** What was written, in a buffer of its own. The writer is used up. */
+  finish(): Uint8Array {
+    return new Uint8Array(this.#bytes.buffer.transfer(this.length));
   }
 
   /** A view of what was written; good until the next write. */

@@ -42,7 +42,7 @@ export function createParquetCodec(): Codec {
       writeStruct(out, footer(schema, batch.rowCount, groups, metadata));
       out.uint32(out.length - footerStart);
       out.bytes(MAGIC);
-      return Uint8Array.prototype.slice.call(out.view());
+      return out.finish();
     },
     decode: async (schema, segment) => {
       try {

@@ -8,17 +8,27 @@ const UNIT_BYTES = 1024;
 export class ByteBudget {
   readonly #cells: Int32Array;
   readonly #held: Int32Array | undefined;
+  readonly #isBound: boolean;
 
-  /** Cells: [used units, limit units, peak units]. `held`: one cell that follows what this holder has reserved. */
-  constructor(shared: SharedArrayBuffer, held?: SharedArrayBuffer) {
+  /**
+   * Cells: [used units, limit units, peak units]. `held`: one cell that follows what this holder has reserved. Unless `isBound`
+   * the holder is counted but never refused.
+   */
+  constructor(shared: SharedArrayBuffer, held?: SharedArrayBuffer, isBound = true) {
     this.#cells = new Int32Array(shared);
     this.#held = held ? new Int32Array(held) : undefined;
+    this.#isBound = isBound;
   }
 
   static create(limitBytes: number): ByteBudget {
     const shared = new SharedArrayBuffer(12);
     new Int32Array(shared)[1] = Math.floor(limitBytes / UNIT_BYTES);
     return new ByteBudget(shared);
+  }
+
+  /** What a reservation of `bytes` takes: such numbers may be added up and released in one. */
+  static rounded(bytes: number): number {
+    return Math.ceil(bytes / UNIT_BYTES) * UNIT_BYTES;
   }
 
   get shared(): SharedArrayBuffer {
@@ -43,7 +53,7 @@ export class ByteBudget {
     const limit = Atomics.load(this.#cells, 1);
     for (;;) {
       const used = Atomics.load(this.#cells, 0);
-      if (used + units > limit) return false;
+      if (this.#isBound && used + units > limit) return false;
       if (Atomics.compareExchange(this.#cells, 0, used, used + units) === used) {
         if (used + units > Atomics.load(this.#cells, 2)) Atomics.store(this.#cells, 2, used + units);
         if (this.#held) Atomics.add(this.#held, 0, units);

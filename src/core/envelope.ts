@@ -93,6 +93,8 @@ export type Position = number;
 
 export interface JournalEntry extends Envelope {
   position: Position;
+  /** The whole buffer behind `body` is this entry's alone: it may be transferred or let go of. */
+  isOwn?: true;
 }
 
 /** Names one journal's life: a replica id and an epoch that grows each time its journal starts anew. */

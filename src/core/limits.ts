@@ -11,3 +11,5 @@ export const ROWS_PER_ENVELOPE_MAX = 1_000_000;
 export const ENCODINGS_STACKED_MAX = 4;
 /** Largest zstd window that is accepted (2^27 = 128 MiB is what `zstd --long` writes; agents use 2^21 and less). */
 export const ZSTD_WINDOW_LOG_MAX = 25;
+/** Worker threads stand back behind the thread that serves callers. As `nice`. */
+export const WORKER_NICENESS = 5;

@@ -4,6 +4,7 @@
  * all bodies together take so many bytes per turn of it.
  */
 import type { IncomingMessage } from 'node:http';
+import { letGo } from '../core/buffers.ts';
 import type { ByteBudget } from '../core/byte-budget.ts';
 import type { Clock } from '../core/clock.ts';
 import { KIB, MIB } from '../core/limits.ts';
@@ -20,6 +21,9 @@ export interface BodyLimits {
 
 /** First buffer of a body whose length is not told. */
 const UNKNOWN_LENGTH_BYTES = 64 * KIB;
+
+/** Pieces of this size come from the HTTP parser, in a buffer of their own. */
+const LARGE_CHUNK_BYTES = 16 * KIB;
 
 const TURN_BYTES_MAX = 1 * MIB;
 /** Resumed at once, each with what was buffered for it: about as much as a turn may take. */
@@ -85,11 +89,15 @@ export function readBody(
       request.off('end', onEnd);
       request.off('close', onAborted);
       request.off('error', onAborted);
-      if (!result.ok) budget.release(reservedBytes);
+      if (!result.ok) {
+        letGo(buffer);
+        budget.release(reservedBytes);
+      }
       resolve(result);
     };
     const onData = (chunk: Buffer): void => {
-      const needed = filled + chunk.byteLength;
+      const chunkBytes = chunk.byteLength;
+      const needed = filled + chunkBytes;
       if (needed > limits.bodyBytesMax) {
         finish({ ok: false, kind: 'too-large' });
         return;
@@ -103,17 +111,20 @@ export function readBody(
         }
         const grown = new Uint8Array(capacity);
         grown.set(buffer.subarray(0, filled));
+        letGo(buffer);
         buffer = grown;
         budget.release(reservedBytes);
         reservedBytes = capacity;
       }
       buffer.set(chunk, filled);
       filled = needed;
-      turns.took(request, chunk.byteLength);
+      // Left to the collector, copied chunks pile up to as much as all bodies together.
+      if (chunk.byteLength >= LARGE_CHUNK_BYTES && chunk.byteLength === chunk.buffer.byteLength) letGo(chunk);
+      turns.took(request, chunkBytes);
     };
     const onEnd = (): void => {
       // The buffer is transferred to a worker whole, so that it must be no longer than the body.
-      const body = filled === buffer.byteLength ? buffer : buffer.slice(0, filled);
+      const body = filled === buffer.byteLength ? buffer : new Uint8Array(buffer.buffer.transfer(filled));
       finish({ ok: true, body, reservedBytes });
     };
     const onAborted = (): void => finish({ ok: false, kind: 'aborted' });

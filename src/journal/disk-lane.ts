@@ -6,13 +6,22 @@
  * nothing is deleted.
  */
 import { join } from 'node:path';
-import type { Envelope, JournalEntry, JournalIdentity, Position } from '../core/envelope.ts';
+import { letGo } from '../core/buffers.ts';
+import type { Envelope, EnvelopeHead, JournalEntry, JournalIdentity, Position } from '../core/envelope.ts';
 import { isProxyError, ProxyError } from '../core/errors.ts';
 import { AppendQueue } from './append-queue.ts';
 import { isNoSpace, unlinkIfThere, writeCheckedFile } from './checked-file.ts';
 import type { Confirmations } from './confirmations.ts';
 import type { ConsumerHost, ConsumerStore } from './consumer-store.ts';
-import { decodeFrame, type EncodedFrame, encodeFrame, FILE_HEADER_BYTES, stampFrame } from './frame.ts';
+import {
+  decodeFrame,
+  type EncodedFrame,
+  encodeFrame,
+  FILE_HEADER_BYTES,
+  LARGE_BODY_BYTES,
+  largeBodyCrc,
+  stampFrame,
+} from './frame.ts';
 import type {
   AppendResult,
   Journal,
@@ -208,7 +217,8 @@ export class DiskJournal implements Journal {
       // A small body lies in the frame already; what the caller passed may pin a larger buffer.
       const embedded = !frame.rest && !head.sealedBody;
       const body = embedded ? frame.front.subarray(frame.totalBytes - envelope.body.byteLength) : envelope.body;
-      this.#recent.add({ position, head, body });
+      if (body.byteLength < LARGE_BODY_BYTES) this.#recent.add({ position, head, body });
+      else letGo(body);
       this.#parts.unconfirmed.add(unconfirmedOf(position, head), nowMs);
       settle({ ok: true, position });
     }
@@ -290,7 +300,8 @@ export class DiskJournal implements Journal {
       }
       let at = 0;
       for (position = run.first; position < run.first + run.count; position += 1) {
-        const frame = decodeFrame(run.bytes, at, this.#parts.identity.mark);
+        const bodyCrc = await largeBodyCrc(run.bytes, at, this.#parts.identity.mark);
+        const frame = decodeFrame(run.bytes, at, this.#parts.identity.mark, bodyCrc);
         at += file.lengthOf(position);
         if (frame?.position !== position) {
           await this.#dropFrame(file, position);
@@ -298,7 +309,9 @@ export class DiskJournal implements Journal {
         }
         try {
           const body = frame.head.sealedBody ? this.#options.sealer.open(frame.body) : frame.body;
-          entries.push({ position, head: frame.head, body });
+          // So large a frame is read alone.
+          const isOwn = bodyCrc !== undefined && body === frame.body;
+          entries.push({ position, head: frame.head, body, ...(isOwn ? { isOwn } : {}) });
         } catch (error) {
           // What comes before it is of use; the next read then fails and says why.
           if (isProxyError(error, 'SEAL_KEY_MISSING') && entries.length > 0) return entries;
@@ -453,8 +466,13 @@ export class DiskJournal implements Journal {
 
   confirm(position: Position): void {
     if (this.#isClosed) return;
-    this.#parts.unconfirmed.confirm(position);
-    this.#parts.confirmations.confirm(position);
+    if (this.#parts.unconfirmed.confirm(position)) this.#parts.confirmations.toggle(position);
+  }
+
+  unconfirm(position: Position, head: EnvelopeHead): void {
+    if (this.#isClosed) return;
+    this.#parts.unconfirmed.add(unconfirmedOf(position, head), this.#options.clock.nowMs());
+    this.#parts.confirmations.toggle(position);
   }
 
   unconfirmedAtOpen(): UnconfirmedEnvelope[] {

@@ -16,6 +16,8 @@ export const FILE_HEADER_BYTES = 40;
 export const FRAME_PREFIX_BYTES = 28;
 export const HEAD_BYTES_MAX = MIB;
 export const BODY_BYTES_MAX = GIB;
+/** Bodies from this size on are handled one by one: read alone, checked piecewise, never kept in memory for later. */
+export const LARGE_BODY_BYTES = 4 * MIB;
 /** Bodies up to this size are copied behind their head, so that a frame is one piece of memory. */
 const EMBEDDED_BODY_BYTES_MAX = 16 * KIB;
 const FILE_MAGIC = Buffer.from('RDXJRNL\n', 'latin1');
@@ -127,11 +129,15 @@ export function decodeFrameHead(bytes: Buffer, at: number, prefix: FramePrefix):
   }
 }
 
-/** A whole frame at `at`; undefined when anything in it does not check. The body is a view into `bytes`. */
+/**
+ * A whole frame at `at`; undefined when anything in it does not check. The body is a view into `bytes`; `knownCrc`: its CRC-32, if
+ * it was computed before.
+ */
 export function decodeFrame(
   bytes: Buffer,
   at: number,
   mark: number,
+  knownCrc?: number,
 ): { position: Position; head: EnvelopeHead; body: Buffer; totalBytes: number } | undefined {
   const prefix = decodeFramePrefix(bytes, at, mark);
   if (!prefix || at + prefix.totalBytes > bytes.byteLength) return undefined;
@@ -139,8 +145,23 @@ export function decodeFrame(
   if (!head) return undefined;
   const bodyAt = at + FRAME_PREFIX_BYTES + prefix.headBytes;
   const body = bytes.subarray(bodyAt, bodyAt + prefix.bodyBytes);
-  if (crc32(body) !== prefix.bodyCrc) return undefined;
+  if ((knownCrc ?? crc32(body)) !== prefix.bodyCrc) return undefined;
   return { position: prefix.position, head, body, totalBytes: prefix.totalBytes };
+}
+
+const CRC_TURN_BYTES = 2 * MIB;
+
+/** CRC-32 of a large body, a piece per turn of the event loop; undefined where it is not large, or no frame is at `at`. */
+export async function largeBodyCrc(bytes: Buffer, at: number, mark: number): Promise<number | undefined> {
+  const prefix = decodeFramePrefix(bytes, at, mark);
+  if (!prefix || prefix.bodyBytes < LARGE_BODY_BYTES || at + prefix.totalBytes > bytes.byteLength) return undefined;
+  const end = at + prefix.totalBytes;
+  let crc = 0;
+  for (let from = end - prefix.bodyBytes; from < end; from += CRC_TURN_BYTES) {
+    crc = crc32(bytes.subarray(from, Math.min(end, from + CRC_TURN_BYTES)), crc);
+    await new Promise<void>((resolve) => setImmediate(resolve));
+  }
+  return crc;
 }
 
 /** Where the next frame may begin, by its mark; -1 when it is not in `bytes`. */

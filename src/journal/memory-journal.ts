@@ -133,6 +133,8 @@ class MemoryJournal implements Journal {
     // Nothing is told to a next process.
   }
 
+  unconfirm(): void {}
+
   unconfirmedAtOpen(): [] {
     return [];
   }

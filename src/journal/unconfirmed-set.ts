@@ -33,8 +33,9 @@ export class UnconfirmedSet {
     }
   }
 
-  confirm(position: Position): void {
-    this.#held.delete(position);
+  /** False: it was not held. */
+  confirm(position: Position): boolean {
+    return this.#held.delete(position);
   }
 
   /** Those before `before` that are still within the window, in order of position. */

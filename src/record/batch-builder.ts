@@ -2,9 +2,12 @@
  * Builds one ColumnBatch row by row. Columns are typed arrays that double when full; strings are interned per column.
  * Usage: set the row's columns in any order, then `endRow()`; a column not set is null (or zero where not nullable).
  */
+import { letGo } from '../core/buffers.ts';
 import { type Column, type ColumnBatch, type ColumnKind, type ColumnSchema, NULL_ID } from '../core/columns.ts';
 
 const ROWS_AT_FIRST = 256;
+const ENTRIES_AT_FIRST = 64;
+const ENTRY_BYTES_AT_FIRST = 2048;
 /** Which of a 64-bit value's two words is the low one on this machine. */
 const LOW_WORD = new Uint8Array(new Uint32Array([1]).buffer)[0] === 1 ? 0 : 1;
 
@@ -21,35 +24,63 @@ export class StringWriter implements ColumnWriter {
   #ids = new Uint32Array(ROWS_AT_FIRST);
   #next = 0;
   readonly #known = new Map<string, number>();
-  #entries: Uint8Array[] = [];
-  #bytesTotal = 0;
+  /** Entries one behind another; entry i ends where entry i + 1 begins. */
+  #bytes = Buffer.allocUnsafeSlow(ENTRY_BYTES_AT_FIRST);
+  #offsets = new Uint32Array(ENTRIES_AT_FIRST);
+  #count = 0;
 
   constructor(kind: 'string' | 'binary') {
     this.#kind = kind;
   }
 
   get byteLength(): number {
-    return this.#bytesTotal + this.#ids.byteLength;
+    return this.#offsets[this.#count]! + this.#ids.byteLength;
   }
 
   /** Id of a text; the same text always has the same id. */
   intern(text: string): number {
     const known = this.#known.get(text);
     if (known !== undefined) return known;
-    const id = this.#add(Buffer.from(text, 'utf8'));
+    const id = this.#addText(text);
     this.#known.set(text, id);
     return id;
   }
 
-  /** Id of bytes that are not looked up (ids, bodies): every call makes an entry. The bytes must stay unchanged. */
+  /** Id of bytes that are not looked up (ids, bodies): every call makes an entry. The bytes are copied. */
   add(bytes: Uint8Array): number {
-    return this.#add(bytes);
+    const at = this.#room(bytes.byteLength);
+    this.#bytes.set(bytes, at);
+    return this.#end(at + bytes.byteLength);
   }
 
-  #add(bytes: Uint8Array): number {
-    this.#entries.push(bytes);
-    this.#bytesTotal += bytes.byteLength;
-    return this.#entries.length - 1;
+  #addText(text: string): number {
+    // A UTF-16 unit becomes three bytes at most.
+    const at = this.#room(text.length * 3);
+    return this.#end(at + this.#bytes.write(text, at, 'utf8'));
+  }
+
+  /** Where the next entry begins, with room for so many bytes. */
+  #room(bytes: number): number {
+    const at = this.#offsets[this.#count]!;
+    if (at + bytes > this.#bytes.byteLength) {
+      const grown = Buffer.allocUnsafeSlow(Math.max(at + bytes, this.#bytes.byteLength * 2));
+      this.#bytes.copy(grown, 0, 0, at);
+      letGo(this.#bytes);
+      this.#bytes = grown;
+    }
+    return at;
+  }
+
+  #end(at: number): number {
+    this.#count += 1;
+    if (this.#count === this.#offsets.length) {
+      const grown = new Uint32Array(this.#count * 2);
+      grown.set(this.#offsets);
+      letGo(this.#offsets);
+      this.#offsets = grown;
+    }
+    this.#offsets[this.#count] = at;
+    return this.#count - 1;
   }
 
   set(row: number, text: string | undefined | null): void {
@@ -57,7 +88,7 @@ export class StringWriter implements ColumnWriter {
   }
 
   setBytes(row: number, bytes: Uint8Array | undefined | null): void {
-    this.setId(row, bytes === undefined || bytes === null ? NULL_ID : this.#add(bytes));
+    this.setId(row, bytes === undefined || bytes === null ? NULL_ID : this.add(bytes));
   }
 
   setId(row: number, id: number): void {
@@ -69,6 +100,7 @@ export class StringWriter implements ColumnWriter {
     if (this.#ids.length >= rows) return;
     const grown = new Uint32Array(Math.max(rows, this.#ids.length * 2));
     grown.set(this.#ids);
+    letGo(this.#ids);
     this.#ids = grown;
   }
 
@@ -77,17 +109,11 @@ export class StringWriter implements ColumnWriter {
   }
 
   finish(rows: number): Column {
-    const offsets = new Uint32Array(this.#entries.length + 1);
-    const bytes = new Uint8Array(this.#bytesTotal);
-    let at = 0;
-    for (let i = 0; i < this.#entries.length; i++) {
-      const entry = this.#entries[i]!;
-      bytes.set(entry, at);
-      at += entry.byteLength;
-      offsets[i + 1] = at;
-    }
-    this.#entries = [];
-    return { kind: this.#kind, ids: this.#ids.slice(0, rows), offsets, bytes };
+    const bytesTotal = this.#offsets[this.#count]!;
+    const ids = cut(this.#ids, rows);
+    const offsets = cut(this.#offsets, this.#count + 1);
+    const bytes = new Uint8Array((this.#bytes.buffer as ArrayBuffer).transfer(bytesTotal));
+    return { kind: this.#kind, ids, offsets, bytes };
   }
 }
 
@@ -142,11 +168,13 @@ class NumberWriter<T extends Float64Array | BigInt64Array | Int32Array, V extend
     const length = Math.max(rows, this.#values.length * 2);
     const grown = this.#make(length);
     grown.set(this.#values as never);
+    letGo(this.#values);
     this.#values = grown;
     this.#words = undefined;
     if (this.#nulls) {
       const nulls = new Uint8Array(length);
       nulls.set(this.#nulls);
+      letGo(this.#nulls);
       this.#nulls = nulls;
     }
   }
@@ -156,9 +184,18 @@ class NumberWriter<T extends Float64Array | BigInt64Array | Int32Array, V extend
   }
 
   finish(rows: number): Column {
-    return this.#wrap(this.#values.slice(0, rows) as T, this.#nulls?.slice(0, rows));
+    const values = cut(this.#values, rows);
+    return this.#wrap(values, this.#nulls && cut(this.#nulls, rows));
   }
 }
+
+/** The first `length` elements in a buffer of just that size; what was given is gone. */
+function cut<T extends Numbers>(values: T, length: number): T {
+  const shortened = (values.buffer as ArrayBuffer).transfer(length * values.BYTES_PER_ELEMENT);
+  return new (values.constructor as new (buffer: ArrayBuffer) => T)(shortened);
+}
+
+type Numbers = Float64Array | BigInt64Array | Int32Array | Uint32Array | Uint8Array;
 
 export type DoubleWriter = NumberWriter<Float64Array, number>;
 export type Int64Writer = NumberWriter<BigInt64Array, bigint>;

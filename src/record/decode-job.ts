@@ -14,6 +14,8 @@ export interface DecodeJob {
   path: string;
   receivedAtMs: number;
   keyFingerprint: string;
+  /** Was refused for want of memory so often that it must be decoded whatever the in-flight budget says. */
+  isOverdue?: true;
 }
 
 export type DecodeVerdict =
@@ -32,7 +34,7 @@ export type DecodeVerdict =
       holdsSecret: boolean;
       /** The body is empty or `{}`: a probe, answered with success and not kept. */
       isProbe: boolean;
-      /** Reserved in the byte budget for the batch; whoever lets go of the batch releases it. */
+      /** Reserved in the byte budget for the batch (`ByteBudget.rounded`); whoever lets go of the batch releases it. */
       reservedBytes: number;
     }
   | {

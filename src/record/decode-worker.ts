@@ -3,10 +3,13 @@
  * throws on bad input; what crosses back is a `DecodeVerdict` with every buffer transferred.
  */
 import { createHash } from 'node:crypto';
+import { setPriority } from 'node:os';
 import { parentPort, workerData } from 'node:worker_threads';
 import { crc32 } from 'node:zlib';
+import { letGo } from '../core/buffers.ts';
 import { ByteBudget } from '../core/byte-budget.ts';
 import { batchBytes, batchTransferList } from '../core/columns.ts';
+import { WORKER_NICENESS } from '../core/limits.ts';
 import { decompress } from '../wire/decompression.ts';
 import { decodeEnvelope } from './decode-envelope.ts';
 import type { DecodeJob, DecodeVerdict } from './decode-job.ts';
@@ -45,10 +48,12 @@ export function decodeJob(job: DecodeJob, budget: ByteBudget, decompressedBytesM
     receivedAtMs: job.receivedAtMs,
   });
   const rawBytes = bytes.byteLength;
+  const isProbe = isProbeBody(bytes);
+  if (bytes !== job.body) letGo(bytes);
   budget.release(inflated.reservedBytes);
   budget.release(rawBytes);
   if (!decoded.ok) return { ok: false, kind: 'malformed', reason: decoded.reason, offset: decoded.offset };
-  const reservedBytes = batchBytes(decoded.batch);
+  const reservedBytes = ByteBudget.rounded(batchBytes(decoded.batch));
   if (!budget.tryReserve(reservedBytes)) {
     return { ok: false, kind: 'busy', reason: 'the in-flight byte budget is used up', offset: -1 };
   }
@@ -62,13 +67,13 @@ export function decodeJob(job: DecodeJob, budget: ByteBudget, decompressedBytesM
     bodyHash: createHash('sha256').update(`${job.path}\n${job.keyFingerprint}\n`).update(job.body).digest('hex'),
     bodyCrc: crc32(job.body),
     holdsSecret: decoded.holdsSecret,
-    isProbe: isProbe(bytes),
+    isProbe,
     reservedBytes,
   };
 }
 
 /** Agents probe with an empty body or `{}`, on protobuf routes too. */
-function isProbe(bytes: Uint8Array): boolean {
+function isProbeBody(bytes: Uint8Array): boolean {
   return bytes.byteLength === 0 || (bytes.byteLength <= 8 && Buffer.from(bytes).toString('latin1').trim() === '{}');
 }
 
@@ -81,7 +86,7 @@ function answerTo(request: DecodeRequest, budget: ByteBudget, decompressedBytesM
     const inflated = decompress(job.body, job.contentEncoding, decompressedBytesMax, budget);
     if (inflated.ok) {
       budget.release(inflated.reservedBytes);
-      if (isProbe(inflated.bytes)) {
+      if (isProbeBody(inflated.bytes)) {
         return {
           ok: true,
           body: job.body,
@@ -104,9 +109,15 @@ function answerTo(request: DecodeRequest, budget: ByteBudget, decompressedBytesM
 if (parentPort) {
   const port = parentPort;
   const { budget: shared, held, decompressedBytesMax } = workerData as DecodeWorkerData;
-  const budget = new ByteBudget(shared, held);
+  const bound = new ByteBudget(shared, held);
+  const unbound = new ByteBudget(shared, held, false);
+  // This thread's alone: where processors are short, callers' sockets come first.
+  setPriority(WORKER_NICENESS);
   port.on('message', (request: DecodeRequest) => {
+    const budget = request.job.isOverdue ? unbound : bound;
     const verdict = answerTo(request, budget, decompressedBytesMax);
+    // What is refused is not sent back.
+    if (!verdict.ok) letGo(request.job.body);
     if (verdict.ok) budget.handOver(verdict.reservedBytes);
     const transfer = verdict.ok ? [verdict.body.buffer, ...batchTransferList(verdict.batch)] : [];
     port.postMessage({ id: request.id, verdict } satisfies DecodeAnswer, transfer);

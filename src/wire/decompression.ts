@@ -8,7 +8,7 @@
 import { gunzipSync, inflateRawSync, inflateSync } from 'node:zlib';
 import zstd from 'zstd-napi/binding.js';
 import type { ByteBudget } from '../core/byte-budget.ts';
-import { ENCODINGS_STACKED_MAX, MIB, ZSTD_WINDOW_LOG_MAX } from '../core/limits.ts';
+import { ENCODINGS_STACKED_MAX, KIB, MIB, ZSTD_WINDOW_LOG_MAX } from '../core/limits.ts';
 
 export type Decompressed =
   | {
@@ -32,8 +32,11 @@ const STEPS: Record<string, Step | 'identity'> = {
   zstd1: 'zstd',
 };
 
-/** Output that is tried first when the size is not known beforehand; grown eightfold while it does not suffice. */
-const FIRST_GRANT_BYTES = 1 * MIB;
+/** Output that is tried first when the size is not known beforehand: so many times the input, within bounds. */
+const FIRST_GRANT_RATIO = 16;
+const FIRST_GRANT_BYTES_MIN = 64 * KIB;
+const FIRST_GRANT_BYTES_MAX = 1 * MIB;
+/** Grown by this while it does not suffice. */
 const GRANT_GROWTH = 8;
 
 export function decompress(
@@ -84,11 +87,13 @@ const BUSY: Decompressed = { ok: false, kind: 'busy', reason: 'the in-flight byt
  */
 function withGrants(
   step: string,
+  inputBytes: number,
   bytesMax: number,
   budget: ByteBudget,
   attempt: (limitBytes: number) => Uint8Array | 'more',
 ): Decompressed {
-  for (let grant = Math.min(FIRST_GRANT_BYTES, bytesMax); ; grant = Math.min(grant * GRANT_GROWTH, bytesMax)) {
+  const first = Math.min(FIRST_GRANT_BYTES_MAX, Math.max(FIRST_GRANT_BYTES_MIN, inputBytes * FIRST_GRANT_RATIO));
+  for (let grant = Math.min(first, bytesMax); ; grant = Math.min(grant * GRANT_GROWTH, bytesMax)) {
     if (!budget.tryReserve(grant)) return BUSY;
     let made: Uint8Array | 'more';
     try {
@@ -114,9 +119,10 @@ function withGrants(
 
 function undoZlib(step: 'gzip' | 'deflate', body: Uint8Array, bytesMax: number, budget: ByteBudget): Decompressed {
   const run = step === 'gzip' ? gunzipSync : isZlibWrapped(body) ? inflateSync : inflateRawSync;
-  return withGrants(step, bytesMax, budget, (limitBytes) => {
+  return withGrants(step, body.byteLength, bytesMax, budget, (limitBytes) => {
     try {
-      return run(body, { maxOutputLength: limitBytes });
+      // One chunk, one buffer: several would be copied into one.
+      return run(body, { maxOutputLength: limitBytes, chunkSize: Math.max(64, limitBytes) });
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE') return 'more';
       throw error;
@@ -147,7 +153,7 @@ function undoZstd(body: Uint8Array, bytesMax: number, budget: ByteBudget): Decom
   }
   if (size !== undefined && size > bytesMax) return tooLarge(bytesMax);
   if (size === undefined) {
-    return withGrants('zstd', bytesMax, budget, (limitBytes) => streamZstd(body, limitBytes));
+    return withGrants('zstd', body.byteLength, bytesMax, budget, (limitBytes) => streamZstd(body, limitBytes));
   }
   if (!budget.tryReserve(size)) return BUSY;
   try {

@@ -32,8 +32,10 @@ const LINES_KEPT = 2000;
 
 /** Resolves once it listens; rejects with its output when it ends before that. */
 export async function startProxy(options: ProxyOptions): Promise<ProxyProcess> {
-  const entry = options.killAt ? join(PROJECT, 'test/support/killing-main.ts') : join(PROJECT, 'src/main.ts');
-  const child = spawn(NODE, [entry, 'serve'], {
+  const command = options.killAt
+    ? [NODE, join(PROJECT, 'test/support/killing-main.ts')]
+    : [join(PROJECT, 'bin', 'reductrai')];
+  const child = spawn(command[0]!, [...command.slice(1), 'serve'], {
     cwd: PROJECT,
     env: {
       PATH: process.env.PATH ?? '',
