@@ -15,6 +15,7 @@ export const ERROR_CATALOGUE = {
   STORE_THROTTLED: { retryable: true, text: 'The store asked us to slow down.' },
   STORE_UNAVAILABLE: { retryable: true, text: 'The store cannot be reached or failed.' },
   STORE_INVALID: { retryable: false, text: 'The store cannot take this request (key, range or size).' },
+  STORE_CORRUPT: { retryable: true, text: 'What the store gave back does not match its checksum.' },
   SEGMENT_UNREADABLE: { retryable: false, text: 'A segment is not a Parquet file of a known version.' },
   WORKER_LOST: { retryable: true, text: 'A worker thread ended while it held work; the work is redone.' },
   SEAL_KEY_MISSING: { retryable: false, text: 'The key that sealed this value is not known to this process.' },

@@ -3,7 +3,7 @@
  * decode elsewhere → journal → answer. Nothing is answered with success before the journal has made it durable; "not now" is
  * always 503 with Retry-After; 4xx only for what can never succeed.
  */
-import type { IncomingMessage, OutgoingHttpHeaders } from 'node:http';
+import type { IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { letGo, letGoOfBatch } from '../core/buffers.ts';
@@ -49,7 +49,7 @@ export interface IntakeOptions {
   port: number;
   adminHost?: string;
   adminPort?: number;
-  journal: Pick<Journal, 'append' | 'confirm' | 'unconfirm' | 'unconfirmedAtOpen' | 'usage'>;
+  journal: Pick<Journal, 'append' | 'confirm' | 'unconfirmedAtOpen' | 'usage'>;
   decode: DecodeElsewhere;
   budget: ByteBudget;
   /** Takes over the batch and what it has reserved. */
@@ -68,14 +68,6 @@ export interface IntakeOptions {
   random: Random;
   version: string;
   limits: IntakeLimits;
-}
-
-/** What becomes of an answer: `leaving`, then `left` or `unsure`; or `unsure` alone. */
-interface AnswerOutcome {
-  leaving(): void;
-  left(): void;
-  /** It did not, or may not, reach its sender. `hadConfirmed`: `leaving` was told. */
-  unsure(hadConfirmed: boolean): void;
 }
 
 export interface Intake {
@@ -325,16 +317,14 @@ class IntakeServer implements Intake {
       letGo(verdict.body);
       letGoOfBatch(verdict.batch);
       budget.release(verdict.reservedBytes);
-      const success = this.#successOf(route, head, raw, reply);
-      return this.#answer(success, raw, reply, startedAtMs, {
+      const sent = this.#watchAnswer(raw, reply, startedAtMs, (confirmed) => {
+        claim.settle(confirmed);
         // Else the next life would take the envelope for unconfirmed again, and excuse one more equal body.
-        leaving: () => journal.confirm(claim.position),
-        left: () => claim.settle(true),
-        unsure: (hadConfirmed) => {
-          claim.settle(false);
-          if (hadConfirmed) journal.unconfirm(claim.position, head);
-        },
+        if (confirmed) journal.confirm(claim.position);
       });
+      this.#succeed(route, head, raw, reply);
+      sent();
+      return reply;
     }
 
     const landed = Promise.withResolvers<Position | undefined>();
@@ -362,19 +352,15 @@ class IntakeServer implements Intake {
       this.#count(head, receivedBytes, verdict.opaqueCount);
       this.#options.onAccepted({ position, head, batch: verdict.batch, reservedBytes: verdict.reservedBytes });
       if (requestId) this.#retries.rememberRequestId(requestId, head.bodyHash, position);
-      const answered = {
-        leaving: () => journal.confirm(position),
-        left: () => {},
-        unsure: (hadConfirmed: boolean) => {
-          this.#retries.remember(head.bodyHash, position);
-          if (hadConfirmed) journal.unconfirm(position, head);
-        },
-      };
-      const success = this.#successOf(route, head, raw, reply);
-      const sent = this.#answer(success, raw, reply, startedAtMs, answered);
-      // A twin that waits for this outcome must find it in memory when the answer could no longer leave.
+      const sent = this.#watchAnswer(raw, reply, startedAtMs, (confirmed) => {
+        if (confirmed) journal.confirm(position);
+        else this.#retries.remember(head.bodyHash, position);
+      });
+      // A twin that waits for this outcome must find it in memory when the answer can no longer leave.
       landed.resolve(position);
-      return sent;
+      this.#succeed(route, head, raw, reply);
+      sent();
+      return reply;
     } finally {
       landed.resolve(undefined);
       raw.socket.off('close', onClose);
@@ -394,50 +380,35 @@ class IntakeServer implements Intake {
   }
 
   /**
-   * Sends the answer of an envelope and tells what became of it. `leaving` is told right before the kernel gets it: each
-   * microsecond between the two is one in which dying makes the next life take a retry for a new envelope.
+   * Tells, once, whether the answer left in time and whole. What it returns is to be called when the answer was sent: mostly the
+   * kernel has it by then, and each moment between that and the confirmation is one in which dying loses the difference.
    */
-  #answer(
-    success: SuccessReply,
+  #watchAnswer(
     raw: IncomingMessage,
     reply: FastifyReply,
     startedAtMs: number,
-    outcome: AnswerOutcome,
-  ): FastifyReply {
+    told: (confirmed: boolean) => void,
+  ): () => void {
     const { clock, limits } = this.#options;
-    const isHopeless =
-      raw.socket.destroyed || raw.socket.readableEnded || clock.monotonicMs() - startedAtMs > limits.patienceMs;
-    reply.hijack();
-    const response = reply.raw;
-    response.writeHead(success.status, {
-      ...(reply.getHeaders() as OutgoingHttpHeaders),
-      'content-type': success.contentType,
-      'content-length': Buffer.byteLength(success.body),
-    });
-    if (isHopeless) {
-      outcome.unsure(false);
-      response.end(success.body);
-      return reply;
+    if (raw.socket.destroyed || raw.socket.readableEnded) {
+      told(false);
+      return () => {};
     }
-    outcome.leaving();
-    response.end(success.body);
-    if (response.writableEnded && raw.socket.writableLength === 0 && !raw.socket.destroyed) {
-      outcome.left();
-      return reply;
-    }
-    let isSettled = false;
-    response.once('finish', () => {
-      if (!isSettled) outcome.left();
-      isSettled = true;
-    });
-    response.once('close', () => {
-      if (!isSettled) outcome.unsure(true);
-      isSettled = true;
-    });
-    return reply;
+    let settled = false;
+    const settle = (confirmed: boolean): void => {
+      if (settled) return;
+      settled = true;
+      told(confirmed);
+    };
+    const inTime = (): boolean => clock.monotonicMs() - startedAtMs <= limits.patienceMs;
+    reply.raw.once('finish', () => settle(inTime()));
+    reply.raw.once('close', () => settle(false));
+    return () => {
+      if (reply.raw.writableEnded && raw.socket.writableLength === 0 && !raw.socket.destroyed) settle(inTime());
+    };
   }
 
-  #successOf(route: IntakeRoute, head: EnvelopeHead, raw: IncomingMessage, reply: FastifyReply): SuccessReply {
+  #succeed(route: IntakeRoute, head: EnvelopeHead, raw: IncomingMessage, reply: FastifyReply): FastifyReply {
     let success: SuccessReply = route.reply;
     if (route.path.startsWith('/v0.') && raw.headers['datadog-rates-payload-version'] !== undefined) {
       // The tracer has our (only) version of the rates already.
@@ -448,7 +419,7 @@ class IntakeServer implements Intake {
     if (head.protocol === 'events-v1-json') {
       success = { ...success, body: JSON.stringify({ status: 'ok', event: { id_str: head.bodyHash.slice(0, 16) } }) };
     }
-    return success;
+    return sendReply(reply, success);
   }
 
   #addTracerHeaders(reply: FastifyReply): void {

@@ -1,8 +1,7 @@
 /**
  * Confirmations on disk: files `confirmed-<first position>` of 8-byte records, position as u48 and 16 bits of CRC-32 (seeded
- * with the journal's mark), little endian. A second record of a position takes the first one back. Written plainly and at once,
- * microseconds before the answer: they survive SIGKILL, not a power cut. Losing one is safe: its envelope then counts as
- * unconfirmed, and an equal body within the window as a retry.
+ * with the journal's mark), little endian. Written plainly and at once, within microseconds of the answer: they survive SIGKILL,
+ * not a power cut. Losing one is safe: its envelope then counts as unconfirmed, and an equal body within the window as a retry.
  */
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
@@ -29,7 +28,7 @@ export class ConfirmedPositions {
     this.#base = base;
   }
 
-  toggle(position: Position): void {
+  add(position: Position): void {
     const index = position - this.#base;
     if (index < 0 || index >= SPAN_MAX) return;
     const cell = index >>> 3;
@@ -38,7 +37,7 @@ export class ConfirmedPositions {
       larger.set(this.#bits);
       this.#bits = larger;
     }
-    this.#bits[cell] = (this.#bits[cell] ?? 0) ^ (1 << (index & 7));
+    this.#bits[cell] = (this.#bits[cell] ?? 0) | (1 << (index & 7));
   }
 
   has(position: Position): boolean {
@@ -88,7 +87,7 @@ export class Confirmations {
         const count = await file.read(buffer, offset);
         for (let at = 0; at + RECORD_BYTES <= count; at += RECORD_BYTES) {
           if (checkOf(buffer, at, this.#mark) === buffer.readUInt16LE(at + POSITION_BYTES)) {
-            found.toggle(buffer.readUIntLE(at, POSITION_BYTES));
+            found.add(buffer.readUIntLE(at, POSITION_BYTES));
           }
         }
       }
@@ -112,11 +111,8 @@ export class Confirmations {
     }
   }
 
-  /**
-   * Synchronous on purpose, and before the answer: whoever gets an answer may preempt this process, so that dying after the
-   * answer is likelier than dying before it.
-   */
-  toggle(position: Position): void {
+  /** Synchronous on purpose: dying between an answer and its confirmation makes an equal body look like a retry. */
+  confirm(position: Position): void {
     if (!this.#current) return;
     const record = this.#record;
     record.writeUIntLE(position, 0, POSITION_BYTES);

@@ -7,7 +7,7 @@
  */
 import { join } from 'node:path';
 import { letGo } from '../core/buffers.ts';
-import type { Envelope, EnvelopeHead, JournalEntry, JournalIdentity, Position } from '../core/envelope.ts';
+import type { Envelope, JournalEntry, JournalIdentity, Position } from '../core/envelope.ts';
 import { isProxyError, ProxyError } from '../core/errors.ts';
 import { AppendQueue } from './append-queue.ts';
 import { isNoSpace, unlinkIfThere, writeCheckedFile } from './checked-file.ts';
@@ -466,13 +466,8 @@ export class DiskJournal implements Journal {
 
   confirm(position: Position): void {
     if (this.#isClosed) return;
-    if (this.#parts.unconfirmed.confirm(position)) this.#parts.confirmations.toggle(position);
-  }
-
-  unconfirm(position: Position, head: EnvelopeHead): void {
-    if (this.#isClosed) return;
-    this.#parts.unconfirmed.add(unconfirmedOf(position, head), this.#options.clock.nowMs());
-    this.#parts.confirmations.toggle(position);
+    this.#parts.unconfirmed.confirm(position);
+    this.#parts.confirmations.confirm(position);
   }
 
   unconfirmedAtOpen(): UnconfirmedEnvelope[] {

@@ -6,7 +6,7 @@
  * positions are dense and in the order of durability; `read` never yields an envelope that is not durable; a committed
  * position never moves back; after a crash everything acknowledged is still there, once.
  */
-import type { Envelope, EnvelopeHead, JournalEntry, JournalIdentity, Position } from '../core/envelope.ts';
+import type { Envelope, JournalEntry, JournalIdentity, Position } from '../core/envelope.ts';
 
 /** `full`: over the size budget; `closed`: draining, or the lane failed (a failed sync is never retried). Both mean 503. */
 export type AppendResult = { ok: true; position: Position } | { ok: false; reason: 'full' | 'closed' };
@@ -66,10 +66,8 @@ export interface Journal {
   consumers(): string[];
   /** Removes a consumer's position: it no longer holds anything. */
   retire(name: string): Promise<void>;
-  /** The answer for this position is about to leave. Survives SIGKILL (plain write), not a power cut. Once, unless taken back. */
+  /** The answer for this position left in time. Survives SIGKILL (plain write), not a power cut. */
   confirm(position: Position): void;
-  /** Takes it back: the answer did not leave after all. */
-  unconfirm(position: Position, head: EnvelopeHead): void;
   /** At open: what the previous process accepted but did not confirm, within the retry window. */
   unconfirmedAtOpen(): UnconfirmedEnvelope[];
   /** Bytes between a consumer's position and the end: its backlog. */

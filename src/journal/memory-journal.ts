@@ -133,8 +133,6 @@ class MemoryJournal implements Journal {
     // Nothing is told to a next process.
   }
 
-  unconfirm(): void {}
-
   unconfirmedAtOpen(): [] {
     return [];
   }

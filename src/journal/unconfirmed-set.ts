@@ -33,9 +33,8 @@ export class UnconfirmedSet {
     }
   }
 
-  /** False: it was not held. */
-  confirm(position: Position): boolean {
-    return this.#held.delete(position);
+  confirm(position: Position): void {
+    this.#held.delete(position);
   }
 
   /** Those before `before` that are still within the window, in order of position. */

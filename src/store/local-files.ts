@@ -2,13 +2,21 @@
 import { join } from 'node:path';
 import { ProxyError } from '../core/errors.ts';
 import { type FileSystem, isFileError } from '../core/file-system.ts';
-import type { ByteRange } from './object-store.ts';
+import { MIB } from '../core/limits.ts';
+import { isByteSource, pieceOf, sizeOf } from './byte-sources.ts';
+import type { ByteRange, ObjectBody } from './object-store.ts';
+
+const PIECE_BYTES = 4 * MIB;
 
 /** A new file whose content is durable when it resolves (its name is not). */
-export async function writeNew(fileSystem: FileSystem, path: string, bytes: Uint8Array): Promise<void> {
+export async function writeNew(fileSystem: FileSystem, path: string, body: ObjectBody): Promise<void> {
   const file = await fileSystem.open(path, 'create');
   try {
-    if (bytes.byteLength > 0) await file.write([bytes], 0);
+    const sizeBytes = sizeOf(body);
+    const pieceBytes = isByteSource(body) ? PIECE_BYTES : sizeBytes;
+    for (let at = 0; at < sizeBytes; at += pieceBytes) {
+      await file.write([await pieceOf(body, at, Math.min(pieceBytes, sizeBytes - at))], at);
+    }
     await file.sync();
   } finally {
     await file.close();

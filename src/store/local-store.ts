@@ -13,12 +13,21 @@ import type { Clock } from '../core/clock.ts';
 import { ProxyError } from '../core/errors.ts';
 import { type FileStat, type FileSystem, isFileError } from '../core/file-system.ts';
 import type { Random } from '../core/random.ts';
+import { sizeOf, wholeOf } from './byte-sources.ts';
 import { storeErrorOf } from './file-errors.ts';
 import { checkKey, TEMPORARY_FOLDER, VERSIONS_SUFFIX } from './keys.ts';
 import { readWhole, removeQuietly, removeStaleFiles, writeNew } from './local-files.ts';
 import { LocalFolders } from './local-folders.ts';
 import { listLocal } from './local-list.ts';
-import type { ByteRange, ListOptions, ObjectBytes, ObjectInfo, ObjectStore, PutOptions } from './object-store.ts';
+import type {
+  ByteRange,
+  ListOptions,
+  ObjectBody,
+  ObjectBytes,
+  ObjectInfo,
+  ObjectStore,
+  PutOptions,
+} from './object-store.ts';
 
 export interface LocalStoreOptions {
   /** Absolute path; made when absent. */
@@ -123,9 +132,10 @@ class FileStore implements LocalStore {
     });
   }
 
-  async put(key: string, bytes: Uint8Array, options: PutOptions = {}): Promise<ObjectInfo> {
+  async put(key: string, body: ObjectBody, options: PutOptions = {}): Promise<ObjectInfo> {
     this.#checkWritable(key);
-    if (isDeletedMarker(bytes)) throw new ProxyError('STORE_INVALID', `put ${key}: these bytes mark a deletion`);
+    if (sizeOf(body) === DELETED_MARKER.byteLength && isDeletedMarker(await wholeOf(body)))
+      throw new ProxyError('STORE_INVALID', `put ${key}: these bytes mark a deletion`);
     return this.#mapErrors('put', key, async () => {
       const condition = options.condition;
       const state = await this.#stateOf(key);
@@ -133,7 +143,7 @@ class FileStore implements LocalStore {
       if (condition?.kind === 'unchanged' && state.info?.version !== condition.version) {
         throw await this.#exists(key, state);
       }
-      return this.#withTemporary(bytes, async (temporary) => {
+      return this.#withTemporary(body, async (temporary) => {
         if (condition?.kind === 'unchanged') return this.#replace(key, temporary, state);
         if (state.hasVersions) return this.#takeNextVersion(key, temporary, condition !== undefined);
         return condition ? this.#create(key, temporary) : this.#overwrite(key, temporary);
@@ -347,16 +357,16 @@ class FileStore implements LocalStore {
 
   // ── Files ──
 
-  async #withTemporary<T>(bytes: Uint8Array, use: (path: string) => Promise<T>): Promise<T> {
+  async #withTemporary<T>(body: ObjectBody, use: (path: string) => Promise<T>): Promise<T> {
     const name = Buffer.from(this.#random.bytes(16)).toString('hex');
     const path = join(this.#root, TEMPORARY_FOLDER, name);
     try {
       try {
-        await writeNew(this.#fileSystem, path, bytes);
+        await writeNew(this.#fileSystem, path, body);
       } catch (error) {
         if (!isFileError(error, 'ENOENT')) throw error;
         await this.#fileSystem.makeDirectory(join(this.#root, TEMPORARY_FOLDER));
-        await writeNew(this.#fileSystem, path, bytes);
+        await writeNew(this.#fileSystem, path, body);
       }
       return await use(path);
     } finally {

@@ -1,9 +1,19 @@
 /** Objects in memory: for `memory` durability, tests and the demo. Holds copies, so callers may reuse their buffers. */
 import type { Clock } from '../core/clock.ts';
 import { ProxyError } from '../core/errors.ts';
+import { wholeOf } from './byte-sources.ts';
 import { checkKey, compareKeys } from './keys.ts';
 import { checkRange } from './local-files.ts';
-import type { ByteRange, ListOptions, ObjectBytes, ObjectInfo, ObjectStore, PutOptions } from './object-store.ts';
+import type {
+  ByteRange,
+  ListOptions,
+  ObjectBody,
+  ObjectBytes,
+  ObjectHead,
+  ObjectInfo,
+  ObjectStore,
+  PutOptions,
+} from './object-store.ts';
 
 export function createMemoryStore(options: { clock: Clock }): ObjectStore {
   return new MemoryStore(options.clock);
@@ -12,7 +22,7 @@ export function createMemoryStore(options: { clock: Clock }): ObjectStore {
 class MemoryStore implements ObjectStore {
   readonly url = 'memory:';
   readonly #clock: Clock;
-  readonly #objects = new Map<string, ObjectBytes>();
+  readonly #objects = new Map<string, ObjectBytes & { writer: string | undefined }>();
   #writes = 0;
 
   constructor(clock: Clock) {
@@ -28,10 +38,10 @@ class MemoryStore implements ObjectStore {
     return { info: { ...found.info }, bytes: found.bytes.slice(offset, offset + length) };
   }
 
-  async head(key: string): Promise<ObjectInfo | undefined> {
+  async head(key: string): Promise<ObjectHead | undefined> {
     checkKey(key);
     const found = this.#objects.get(key);
-    return found && { ...found.info };
+    return found && { ...found.info, ...(found.writer === undefined ? {} : { writer: found.writer }) };
   }
 
   async *list(prefix: string, options: ListOptions = {}): AsyncGenerator<ObjectInfo> {
@@ -43,8 +53,9 @@ class MemoryStore implements ObjectStore {
     }
   }
 
-  async put(key: string, bytes: Uint8Array, options: PutOptions = {}): Promise<ObjectInfo> {
+  async put(key: string, body: ObjectBody, options: PutOptions = {}): Promise<ObjectInfo> {
     checkKey(key);
+    const bytes = (await wholeOf(body)).slice();
     const found = this.#objects.get(key);
     const condition = options.condition;
     if (condition?.kind === 'absent' && found) throw new ProxyError('STORE_EXISTS', key);
@@ -58,7 +69,7 @@ class MemoryStore implements ObjectStore {
       version: String(this.#writes),
       modifiedAtMs: this.#clock.nowMs(),
     };
-    this.#objects.set(key, { info, bytes: bytes.slice() });
+    this.#objects.set(key, { info, bytes, writer: options.writer });
     return { ...info };
   }
 

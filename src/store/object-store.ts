@@ -1,6 +1,7 @@
 /**
  * The ObjectStore seam. Everything that is kept lives behind it, and all coordination is a conditional write through it.
- * Failures are thrown as `ProxyError` with a STORE_* code: ABSENT, EXISTS, CONFLICT, DENIED, THROTTLED, UNAVAILABLE, INVALID.
+ * Failures are thrown as `ProxyError` with a STORE_* code: ABSENT, EXISTS, CONFLICT, DENIED, THROTTLED, UNAVAILABLE, INVALID,
+ * CORRUPT.
  *
  * Keys are `/`-separated, UTF-8, at most 900 bytes, parts at most 240, without empty, `.` or `..` parts, backslashes or control
  * characters (all rules: keys.ts); anything else is STORE_INVALID. No key is a folder of another key (`a` beside `a/b`).
@@ -12,8 +13,24 @@ export interface ObjectInfo {
   sizeBytes: number;
   /** Changes with every write of the key: etag, generation or version. Only compare for equality. */
   version: string;
+  /** Of a put: about now, where the server does not tell. */
   modifiedAtMs: number;
 }
+
+/** What only asking for the one object tells. */
+export interface ObjectHead extends ObjectInfo {
+  /** As given to `put`; absent where the store keeps none (local files). */
+  writer?: string;
+}
+
+/** Bytes that need not be in memory at once. May be read from any offset again: a failed attempt is repeated. */
+export interface ByteSource {
+  readonly sizeBytes: number;
+  /** Exactly `length` bytes; never called beyond the end. */
+  read(offset: number, length: number): Promise<Uint8Array>;
+}
+
+export type ObjectBody = Uint8Array | ByteSource;
 
 export interface ObjectBytes {
   info: ObjectInfo;
@@ -25,6 +42,11 @@ export type PutCondition = { kind: 'absent' } | { kind: 'unchanged'; version: st
 
 export interface PutOptions {
   condition?: PutCondition;
+  /**
+   * Names this one write, whatever its attempts: kept with the object (buckets), so that a writer whose answer was lost finds out
+   * whether what is there is its own. At most 64 characters of [0-9a-zA-Z-].
+   */
+  writer?: string;
 }
 
 export interface ByteRange {
@@ -40,13 +62,16 @@ export interface ListOptions {
 export interface ObjectReader {
   /** STORE_ABSENT when there is none; STORE_INVALID when the range does not lie inside the object (a short read is an error). */
   get(key: string, range?: ByteRange): Promise<ObjectBytes>;
-  head(key: string): Promise<ObjectInfo | undefined>;
+  head(key: string): Promise<ObjectHead | undefined>;
   list(prefix: string, options?: ListOptions): AsyncIterable<ObjectInfo>;
 }
 
 export interface ObjectWriter {
-  /** STORE_EXISTS when the condition does not hold (also `unchanged` on an absent object). */
-  put(key: string, bytes: Uint8Array, options?: PutOptions): Promise<ObjectInfo>;
+  /**
+   * STORE_EXISTS when the condition does not hold (also `unchanged` on an absent object). Large bodies go up in parts; whatever
+   * interrupts that, nothing is visible before all is there.
+   */
+  put(key: string, body: ObjectBody, options?: PutOptions): Promise<ObjectInfo>;
   /** Absent counts as done. */
   delete(key: string): Promise<void>;
 }

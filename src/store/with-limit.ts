@@ -3,7 +3,16 @@
  * STORE_THROTTLED. Of a listing each step counts as one operation, so a listing that nobody pulls holds no place.
  */
 import { ProxyError } from '../core/errors.ts';
-import type { ByteRange, ListOptions, ObjectBytes, ObjectInfo, ObjectStore, PutOptions } from './object-store.ts';
+import type {
+  ByteRange,
+  ListOptions,
+  ObjectBody,
+  ObjectBytes,
+  ObjectHead,
+  ObjectInfo,
+  ObjectStore,
+  PutOptions,
+} from './object-store.ts';
 
 export interface StoreLimits {
   concurrentMax: number;
@@ -34,7 +43,7 @@ class LimitedStore implements ObjectStore {
     return this.#limited(() => this.#store.get(key, range));
   }
 
-  head(key: string): Promise<ObjectInfo | undefined> {
+  head(key: string): Promise<ObjectHead | undefined> {
     return this.#limited(() => this.#store.head(key));
   }
 
@@ -55,8 +64,8 @@ class LimitedStore implements ObjectStore {
     }
   }
 
-  put(key: string, bytes: Uint8Array, options?: PutOptions): Promise<ObjectInfo> {
-    return this.#limited(() => this.#store.put(key, bytes, options));
+  put(key: string, body: ObjectBody, options?: PutOptions): Promise<ObjectInfo> {
+    return this.#limited(() => this.#store.put(key, body, options));
   }
 
   delete(key: string): Promise<void> {

@@ -2,7 +2,16 @@
 import type { Clock } from '../core/clock.ts';
 import { isProxyError } from '../core/errors.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
-import type { ByteRange, ListOptions, ObjectBytes, ObjectInfo, ObjectStore, PutOptions } from './object-store.ts';
+import type {
+  ByteRange,
+  ListOptions,
+  ObjectBody,
+  ObjectBytes,
+  ObjectHead,
+  ObjectInfo,
+  ObjectStore,
+  PutOptions,
+} from './object-store.ts';
 
 type StoreMetrics = Pick<Metrics, 'storeOperationSeconds' | 'storeFailures' | 'storageConnected'>;
 
@@ -29,7 +38,7 @@ class MeasuredStore implements ObjectStore {
     return this.#measured('get', () => this.#store.get(key, range));
   }
 
-  head(key: string): Promise<ObjectInfo | undefined> {
+  head(key: string): Promise<ObjectHead | undefined> {
     return this.#measured('head', () => this.#store.head(key));
   }
 
@@ -64,8 +73,8 @@ class MeasuredStore implements ObjectStore {
     }
   }
 
-  put(key: string, bytes: Uint8Array, options?: PutOptions): Promise<ObjectInfo> {
-    return this.#measured('put', () => this.#store.put(key, bytes, options));
+  put(key: string, body: ObjectBody, options?: PutOptions): Promise<ObjectInfo> {
+    return this.#measured('put', () => this.#store.put(key, body, options));
   }
 
   delete(key: string): Promise<void> {

@@ -1,6 +1,15 @@
 /** A store whose keys all lie under one prefix of another store: several tiers or installations in one bucket. */
 import { checkKey } from './keys.ts';
-import type { ByteRange, ListOptions, ObjectBytes, ObjectInfo, ObjectStore, PutOptions } from './object-store.ts';
+import type {
+  ByteRange,
+  ListOptions,
+  ObjectBody,
+  ObjectBytes,
+  ObjectHead,
+  ObjectInfo,
+  ObjectStore,
+  PutOptions,
+} from './object-store.ts';
 
 /** `prefix` without leading or trailing slash: `team-a/reductrai`. '' gives the store itself. */
 export function withPrefix(store: ObjectStore, prefix: string): ObjectStore {
@@ -27,7 +36,7 @@ class PrefixedStore implements ObjectStore {
     return { info: this.#outer(info), bytes };
   }
 
-  async head(key: string): Promise<ObjectInfo | undefined> {
+  async head(key: string): Promise<ObjectHead | undefined> {
     const info = await this.#store.head(this.#inner(key));
     return info && this.#outer(info);
   }
@@ -37,8 +46,8 @@ class PrefixedStore implements ObjectStore {
     for await (const info of this.#store.list(this.#prefix + prefix, inner)) yield this.#outer(info);
   }
 
-  async put(key: string, bytes: Uint8Array, options?: PutOptions): Promise<ObjectInfo> {
-    return this.#outer(await this.#store.put(this.#inner(key), bytes, options));
+  async put(key: string, body: ObjectBody, options?: PutOptions): Promise<ObjectInfo> {
+    return this.#outer(await this.#store.put(this.#inner(key), body, options));
   }
 
   async delete(key: string): Promise<void> {
@@ -55,7 +64,7 @@ class PrefixedStore implements ObjectStore {
     return this.#prefix + key;
   }
 
-  #outer(info: ObjectInfo): ObjectInfo {
+  #outer<T extends ObjectInfo>(info: T): T {
     return { ...info, key: info.key.slice(this.#prefix.length) };
   }
 }

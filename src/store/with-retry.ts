@@ -1,12 +1,25 @@
 /**
  * Repeats operations that failed in passing, with exponential back-off and full jitter, a bounded number of times. A
- * conditional put that failed may yet have happened; when its repetition then meets an object with the very same bytes,
- * it was ours. Callers' bytes that decide a race therefore say who wrote them.
+ * conditional put that failed may yet have happened; when its repetition then meets an object with this write's own name
+ * (or, where the store keeps no names, with the very same bytes), it was ours.
  */
 import type { Clock } from '../core/clock.ts';
 import { isProxyError } from '../core/errors.ts';
+import { MIB } from '../core/limits.ts';
 import type { Random } from '../core/random.ts';
-import type { ByteRange, ListOptions, ObjectBytes, ObjectInfo, ObjectStore, PutOptions } from './object-store.ts';
+import { pieceOf, sizeOf } from './byte-sources.ts';
+import type {
+  ByteRange,
+  ListOptions,
+  ObjectBody,
+  ObjectBytes,
+  ObjectHead,
+  ObjectInfo,
+  ObjectStore,
+  PutOptions,
+} from './object-store.ts';
+
+const COMPARED_BYTES = 4 * MIB;
 
 export interface RetryOptions {
   clock: Clock;
@@ -39,7 +52,7 @@ class RetryingStore implements ObjectStore {
     return this.#repeat(() => this.#store.get(key, range));
   }
 
-  head(key: string): Promise<ObjectInfo | undefined> {
+  head(key: string): Promise<ObjectHead | undefined> {
     return this.#repeat(() => this.#store.head(key));
   }
 
@@ -60,14 +73,15 @@ class RetryingStore implements ObjectStore {
     }
   }
 
-  put(key: string, bytes: Uint8Array, options?: PutOptions): Promise<ObjectInfo> {
+  put(key: string, body: ObjectBody, options: PutOptions = {}): Promise<ObjectInfo> {
+    const writer = options.writer ?? Buffer.from(this.#options.random.bytes(16)).toString('hex');
     let mayHaveHappened = false;
     return this.#repeat(async () => {
       try {
-        return await this.#store.put(key, bytes, options);
+        return await this.#store.put(key, body, { ...options, writer });
       } catch (error) {
         if (mayHaveHappened && isProxyError(error, 'STORE_EXISTS')) {
-          const own = await this.#readIfEqual(key, bytes);
+          const own = await this.#findOwn(key, body, writer);
           if (own) return own;
         }
         mayHaveHappened ||= isProxyError(error, 'STORE_UNAVAILABLE');
@@ -84,14 +98,21 @@ class RetryingStore implements ObjectStore {
     return this.#store.close();
   }
 
-  async #readIfEqual(key: string, bytes: Uint8Array): Promise<ObjectInfo | undefined> {
+  /** The object, if it is what this write made: by its writer, or by its bytes where the store keeps no writer. */
+  async #findOwn(key: string, body: ObjectBody, writer: string): Promise<ObjectInfo | undefined> {
     const found = await this.#store.head(key);
-    if (found?.sizeBytes !== bytes.byteLength) return undefined;
+    if (found?.sizeBytes !== sizeOf(body)) return undefined;
+    if (found.writer !== undefined) return found.writer === writer ? found : undefined;
     try {
-      const read = await this.#store.get(key);
-      return Buffer.compare(read.bytes, bytes) === 0 ? read.info : undefined;
+      for (let at = 0; at < found.sizeBytes; at += COMPARED_BYTES) {
+        const length = Math.min(COMPARED_BYTES, found.sizeBytes - at);
+        const { bytes, info } = await this.#store.get(key, { offset: at, length });
+        if (info.version !== found.version || Buffer.compare(bytes, await pieceOf(body, at, length)) !== 0)
+          return undefined;
+      }
+      return found;
     } catch (error) {
-      if (isProxyError(error, 'STORE_ABSENT')) return undefined;
+      if (isProxyError(error, 'STORE_ABSENT') || isProxyError(error, 'STORE_INVALID')) return undefined;
       throw error;
     }
   }
