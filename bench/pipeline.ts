@@ -100,12 +100,13 @@ export function addedEnvelope(body: RawBody, index: number, batch: ColumnBatch):
   };
 }
 
-export function createBuilder(codec: Codec, level: Level): SegmentBuilder {
+export function createBuilder(codec: Codec, level: Level, keeps?: { keepsBatches: true }): SegmentBuilder {
   return new SegmentBuilder(codec, {
     identity: IDENTITY,
     zstdLevel: ZSTD_LEVELS[level],
     rowGroupRowsMax: ROW_GROUP_ROWS_MAX,
     hoursMax: HOURS_PER_FLUSH_MAX,
+    ...keeps,
   });
 }
 

@@ -114,7 +114,7 @@ export async function measureStages(signal: Signal, options: StageOptions): Prom
   );
   const merged: Parameters<Codec['encode']>[] = [];
   const build = (codec: Codec): void => {
-    const builder = createBuilder(codec, HOT_LEVEL);
+    const builder = createBuilder(codec, HOT_LEVEL, { keepsBatches: true });
     for (const envelope of envelopes) builder.add(envelope);
     for (const _segment of builder.build(positionOf(0), positionOf(bodies.length - 1)));
   };

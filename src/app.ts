@@ -9,6 +9,7 @@ import { ARCHIVE_CONSUMER, Archive } from './archive/archive.ts';
 import { createEncoder } from './archive/encoder.ts';
 import { ZSTD_LEVELS } from './config/declaration.ts';
 import type { Settings } from './config/registry.ts';
+import { storeSettingsOf } from './config/storage.ts';
 import { ByteBudget } from './core/byte-budget.ts';
 import type { Clock } from './core/clock.ts';
 import { type FileSystem, isFileError } from './core/file-system.ts';
@@ -65,11 +66,6 @@ const HOURS_PER_FLUSH_MAX = 6;
 const WATCH_EVERY_MS = 5_000;
 const STORE_PROBE_KEY = 'probe/health';
 
-/** Where segments and all other objects are kept. */
-export function storeFolder(settings: Settings): string {
-  return resolve(settings.storageHot.path ?? join(settings.server.dataDir, 'store'));
-}
-
 interface RunningForwarder {
   upstream: Upstream;
   forwarder: Forwarder;
@@ -113,7 +109,7 @@ class RunningApp implements App {
     const dataFolder = resolve(settings.server.dataDir);
     mkdirSync(dataFolder, { recursive: true });
     const sealer = openSealer(settings, dataFolder, random);
-    const opened = await openStore({ url: storeFolder(settings) }, { fileSystem, clock, random, metrics });
+    const opened = await openStore(storeSettingsOf(settings), { fileSystem, clock, random, metrics });
     this.#store = opened.store;
     this.#journal = await this.#openJournal(dataFolder, sealer);
     this.#pool = createDecodePool({

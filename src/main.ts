@@ -2,14 +2,9 @@
  * The entry: picks the command, and loads no other: serving must not wait for the query engine to load. Everything else is in cli/
  * (one file per command) and app.ts.
  */
-import { join, resolve } from 'node:path';
-import { storeFolder } from './app.ts';
 import type { CliIo, OpenedStore } from './cli/io.ts';
 import { configPathOf, load, runServe } from './cli/serve.ts';
-import { systemClock } from './core/clock.ts';
-import { nodeFileSystem } from './core/file-system.ts';
-import { systemRandom } from './core/random.ts';
-import { openLocalStore } from './store/local-store.ts';
+import type { Settings } from './config/registry.ts';
 import { VERSION } from './version.ts';
 
 const HELP = `reductrai ${VERSION}: keeps every metric, log and span in storage you own, and forwards them to Datadog
@@ -17,10 +12,12 @@ const HELP = `reductrai ${VERSION}: keeps every metric, log and span in storage 
 Usage: reductrai <command> [options]
 
   serve           run the proxy (the default); --help lists all settings
-  check-config    check the configuration and show what is in force
+  check-config    check the configuration and show what is in force; --online tries the store too
   query "SQL"     ask what was kept: views metrics, logs, spans, events
   export          give items back exactly as they were sent, one JSON text a line
   ls              list what is kept, per signal and day
+  verify          walk the store: checksums, footers, coverage, orphans
+  storage copy    copy everything to another store, resumable and verified
   demo            see it all at once: made-up traffic through a proxy to a stand-in for Datadog
 
 Every command takes --help.
@@ -35,40 +32,35 @@ const io: CliIo = {
 };
 
 /** The store of the configuration in force, for reading. */
-async function openStoreToRead(args: readonly string[]): Promise<OpenedStore> {
+async function openToRead(args: readonly string[]): Promise<OpenedStore> {
+  return (await import('./cli/open-store.ts')).openStoreToRead(settingsIn(args));
+}
+
+function settingsIn(args: readonly string[]): Settings {
   const loaded = load(process.env, configPathOf(args));
   if (!loaded.ok) throw new Error(loaded.problems.join('\n'));
-  const { settings } = loaded;
-  const store = await openLocalStore({
-    root: storeFolder(settings),
-    fileSystem: nodeFileSystem,
-    clock: systemClock,
-    random: systemRandom,
-    readOnly: true,
-  });
-  return {
-    store,
-    pathOf: (key) => store.pathOf(key),
-    tempFolder: join(resolve(settings.server.dataDir), 'tmp'),
-    memoryLimit: '1GB',
-  };
+  return loaded.settings;
 }
 
 async function main(argv: string[]): Promise<number> {
   const [command = 'serve', ...args] = argv;
-  const open = (): Promise<OpenedStore> => openStoreToRead(args);
+  const open = (): Promise<OpenedStore> => openToRead(args);
   const own = args.filter((arg, index) => !arg.startsWith('--config') && args[index - 1] !== '--config');
   switch (command) {
     case 'serve':
       return runServe(args, { env: process.env });
     case 'check-config':
-      return (await import('./cli/check-config.ts')).runCheckConfig(args, { env: process.env });
+      return (await import('./cli/check-config.ts')).runCheckConfig(args, { env: process.env }, io);
     case 'query':
       return (await import('./cli/query.ts')).runQuery(own, io, open);
     case 'export':
       return (await import('./cli/export.ts')).runExport(own, io, open);
     case 'ls':
       return (await import('./cli/ls.ts')).runLs(own, io, open);
+    case 'verify':
+      return (await import('./cli/verify.ts')).runVerify(own, io, open);
+    case 'storage':
+      return (await import('./cli/storage-copy.ts')).runStorage(own, io, () => settingsIn(args));
     case 'demo':
       return (await import('./cli/demo/demo.ts')).runDemo(args, io);
     case '--version':

@@ -41,6 +41,11 @@ export function segmentKey(parts: {
   return `${parts.tenant}/${parts.signal}/tier=hot/dt=${iso.slice(0, 10)}/hour=${iso.slice(11, 13)}/${name}.parquet`;
 }
 
+/** Segments never change once they are there. */
+export function isSegmentKey(key: string): boolean {
+  return /^[^/]+\/(metrics|logs|traces|events)\/tier=(hot|warm|cold)\/.+\.parquet$/.test(key);
+}
+
 function pad(position: number): string {
   return String(position).padStart(12, '0');
 }

@@ -2,6 +2,8 @@
  * Holds decoded batches by position until a cut, then yields the segments of that cut one after another. Pure apart from the
  * memory it holds: the same envelopes and the same cut give the same keys and the same bytes, in this life or the next.
  */
+
+import { crc32 } from 'node:zlib';
 import type { Codec } from '../codec/codec.ts';
 import { letGoOfBatch } from '../core/buffers.ts';
 import type { ColumnBatch } from '../core/columns.ts';
@@ -28,6 +30,8 @@ export interface BuildOptions {
   rowGroupRowsMax: number;
   /** Hours that get a segment of their own, per signal and tenant in one cut. */
   hoursMax: number;
+  /** Batches are left as they are, to be built from again (benchmarks). Otherwise they are used up. */
+  keepsBatches?: true;
 }
 
 export interface BuiltSegment {
@@ -77,7 +81,7 @@ export class SegmentBuilder {
     first: Position,
     last: Position,
   ): Generator<BuiltSegment> {
-    const { identity, zstdLevel, rowGroupRowsMax, hoursMax } = this.#options;
+    const { identity, zstdLevel, rowGroupRowsMax, hoursMax, keepsBatches } = this.#options;
     const hours = envelopes.map((envelope) => hoursOfRows(envelope));
     const rowsByHour = new Map<number, number>();
     for (const rows of hours) for (const hour of rows) rowsByHour.set(hour, (rowsByHour.get(hour) ?? 0) + 1);
@@ -96,8 +100,10 @@ export class SegmentBuilder {
     const needed = new Map<ColumnBatch, number | typeof LATE>();
     for (const group of ordered) for (const { batch } of groups.get(group)!) needed.set(batch, group);
     for (const group of ordered) {
-      for (const selection of groups.get(group)!) selection.isLastUse = needed.get(selection.batch) === group;
       const selections = groups.get(group)!;
+      for (const selection of selections) {
+        selection.isLastUse = !keepsBatches && needed.get(selection.batch) === group;
+      }
       const late = group === LATE;
       const hour = late ? lateHour : group;
       const key = segmentKey({ tenant, signal, hour, ...identity, first, last, late });
@@ -108,7 +114,7 @@ export class SegmentBuilder {
         rowGroupRowsMax,
         metadata: { 'reductrai.signal': signal, 'reductrai.journal': `${identity.replica}-${identity.epoch}` },
       });
-      letGoOfBatch(batch);
+      if (!keepsBatches) letGoOfBatch(batch);
       yield {
         entry: {
           key,
@@ -117,6 +123,7 @@ export class SegmentBuilder {
           tier: 'hot',
           rowCount: batch.rowCount,
           sizeBytes: bytes.byteLength,
+          crc32: crc32(bytes),
           timeMinMs: times.min,
           timeMaxMs: times.max,
         },

@@ -1,22 +1,59 @@
-/** `reductrai check-config`: loads the configuration, shows what is in force and where it came from, secrets as fingerprints. */
+/**
+ * `reductrai check-config`: loads the configuration, shows what is in force and where it came from, secrets as fingerprints. With
+ * `--online` it also tries the store: writes, reads, writes conditionally, lists and deletes a probe object.
+ */
 import { describeSettings } from '../config/help.ts';
 import { effectiveMode } from '../config/load.ts';
+import type { Settings } from '../config/registry.ts';
+import { storeSettingsOf } from '../config/storage.ts';
+import { messageOf } from '../core/errors.ts';
+import { systemRandom } from '../core/random.ts';
+import type { CliIo } from './io.ts';
 import { configPathOf, load, type ServeDeps } from './serve.ts';
 
-/** Exit code: 0 usable, 2 not. */
-export function runCheckConfig(args: string[], deps: ServeDeps): number {
+const USAGE = `Usage: reductrai check-config [--online] [--config FILE]
+
+  --online    also try the store with a probe object, and say which permission is missing
+`;
+
+/** Exit code: 0 usable, 1 the store is not, 2 the configuration is not. */
+export async function runCheckConfig(args: string[], deps: ServeDeps, io: CliIo): Promise<number> {
+  if (args.includes('--help') || args.includes('-h')) {
+    io.stdout.write(USAGE);
+    return 0;
+  }
   const loaded = load(deps.env, configPathOf(args));
   if (!loaded.ok) {
-    process.stderr.write(
-      `The configuration cannot be used:\n${loaded.problems.map((line) => `  - ${line}\n`).join('')}`,
-    );
+    io.stderr.write(`The configuration cannot be used:\n${loaded.problems.map((line) => `  - ${line}\n`).join('')}`);
     return 2;
   }
   const { settings, warnings, sources } = loaded;
-  process.stdout.write(
-    `${describeSettings(settings, sources).join('\n')}\n\nmode: ${effectiveMode(settings, sources)}\n`,
-  );
-  for (const warning of warnings) process.stderr.write(`warning: ${warning}\n`);
-  process.stdout.write('The configuration is fine.\n');
-  return 0;
+  io.stdout.write(`${describeSettings(settings, sources).join('\n')}\n\nmode: ${effectiveMode(settings, sources)}\n`);
+  for (const warning of warnings) io.stderr.write(`warning: ${warning}\n`);
+  io.stdout.write('The configuration is fine.\n');
+  return args.includes('--online') ? checkOnline(settings, io) : 0;
+}
+
+async function checkOnline(settings: Settings, io: CliIo): Promise<number> {
+  const { openStoreOf } = await import('./open-store.ts');
+  const { checkStore } = await import('../store/online-check.ts');
+  const { parseStoreUrl } = await import('../store/store-url.ts');
+  try {
+    const storeSettings = storeSettingsOf(settings);
+    const { target } = storeSettings;
+    const { kind } = typeof target === 'string' ? parseStoreUrl(target) : target;
+    const { store } = await openStoreOf({ ...storeSettings, attemptsMax: 2 });
+    io.stdout.write(`\nstore: ${store.url}\n`);
+    const steps = await checkStore(store, kind, systemRandom);
+    for (const { step, outcome, reason } of steps) {
+      io.stdout.write(`  ${outcome.padEnd(7)} ${step}${reason === undefined ? '' : `: ${reason}`}\n`);
+    }
+    await store.close();
+    const isFine = steps.every(({ outcome }) => outcome === 'ok');
+    io.stdout.write(isFine ? 'The store is fine.\n' : 'The store cannot be used as it is.\n');
+    return isFine ? 0 : 1;
+  } catch (error) {
+    io.stderr.write(`The store cannot be opened: ${messageOf(error)}\n`);
+    return 1;
+  }
 }

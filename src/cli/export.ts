@@ -4,7 +4,7 @@ import { SIGNALS, type Signal } from '../core/envelope.ts';
 import { messageOf } from '../core/errors.ts';
 import { openCatalogue } from '../query/catalogue.ts';
 import { exportItems } from '../query/export.ts';
-import { type CliIo, fail, type OpenedStore, timeOf, write } from './io.ts';
+import { type CliIo, fail, filesOf, type OpenedStore, timeOf, write } from './io.ts';
 
 const USAGE = `Usage: reductrai export --signal metrics|logs|traces|events [options]
 
@@ -40,9 +40,7 @@ export async function runExport(args: string[], io: CliIo, open: () => Promise<O
       signal: signal as Signal,
       includeAll: values.all === true,
       filter: { ...(fromMs === undefined ? {} : { fromMs }), ...(toMs === undefined ? {} : { toMs }) },
-      pathOf: (key) => opened.pathOf(key),
-      memoryLimit: opened.memoryLimit,
-      tempFolder: opened.tempFolder,
+      ...filesOf(opened),
     });
     let lines: string[] = [];
     let count = 0;
@@ -57,6 +55,7 @@ export async function runExport(args: string[], io: CliIo, open: () => Promise<O
     }
     if (lines.length > 0) await write(io.stdout, `${lines.join('\n')}\n`);
     if (io.stderrIsTerminal) io.stderr.write(`\r${count} items\n`);
+    await opened.close();
     return 0;
   } catch (error) {
     return fail(io, messageOf(error));

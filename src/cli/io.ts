@@ -13,9 +13,24 @@ export interface CliIo {
 
 export interface OpenedStore {
   store: ObjectReader;
+  /** Where a segment's file is, once it is ready. */
   pathOf(key: string): string;
+  ready?(keys: readonly string[]): Promise<void>;
+  release?(keys: readonly string[]): Promise<void>;
+  close(): Promise<void>;
   tempFolder: string;
   memoryLimit: string;
+}
+
+/** What the engine needs of it. */
+export function filesOf(opened: OpenedStore) {
+  return {
+    pathOf: (key: string) => opened.pathOf(key),
+    ready: async (keys: readonly string[]) => opened.ready?.(keys),
+    release: async (keys: readonly string[]) => opened.release?.(keys),
+    memoryLimit: opened.memoryLimit,
+    tempFolder: opened.tempFolder,
+  };
 }
 
 /** Writes and waits when the reader is slower than we are. */

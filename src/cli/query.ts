@@ -4,7 +4,7 @@ import { messageOf } from '../core/errors.ts';
 import { openCatalogue } from '../query/catalogue.ts';
 import { openEngine, type QueryResult } from '../query/engine.ts';
 import { cellOf, csvOf, formatTable, jsonOf } from '../query/table.ts';
-import { type CliIo, fail, type OpenedStore, timeOf, write } from './io.ts';
+import { type CliIo, fail, filesOf, type OpenedStore, timeOf, write } from './io.ts';
 
 const USAGE = `Usage: reductrai query [options] "SELECT …"
 
@@ -45,11 +45,12 @@ export async function runQuery(args: string[], io: CliIo, open: () => Promise<Op
     const opened = await open();
     const catalogue = await openCatalogue(opened.store);
     const filter = { ...(fromMs === undefined ? {} : { fromMs }), ...(toMs === undefined ? {} : { toMs }) };
-    const engine = await openEngine({ ...opened, catalogue, filter, pathOf: (key) => opened.pathOf(key) });
+    const engine = await openEngine({ ...filesOf(opened), catalogue, filter });
     try {
       await print(io, format, await engine.run(positionals[0]!));
     } finally {
       await engine.close();
+      await opened.close();
     }
     return 0;
   } catch (error) {

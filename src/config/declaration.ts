@@ -242,6 +242,23 @@ export const SETTINGS = {
       help: 'Prometheus remote-write endpoint to forward to.',
     }),
   },
+  storage: {
+    url: text({
+      env: ['REDUCTRAI_STORAGE_URL', 'STORAGE_URL'],
+      help: 'Where everything is kept, as one URL: s3://bucket/prefix?region=…, gs://…, azblob://account/container/…, file:///…',
+    }),
+    encryptionKey: secret({
+      env: ['REDUCTRAI_STORAGE_ENCRYPTION_KEY'],
+      check: checkSealKey,
+      help: 'Key (32 bytes, base64) to encrypt objects with before they leave this machine: AES-256-GCM.',
+    }),
+    cacheBytesMax: bytes({
+      default: 10 * GIB,
+      min: 64 * MIB,
+      max: 64 * 1024 * GIB,
+      help: 'Disk space for segments that queries fetched from a bucket.',
+    }),
+  },
   storageHot: {
     enabled: boolean({ env: ['STORAGE_HOT_ENABLED'], status: LATER, default: true, help: 'Keep a hot tier.' }),
     retentionDays: integer({
@@ -265,7 +282,6 @@ export const SETTINGS = {
     }),
     type: choice(['local', 's3', 'gcs', 'azure'], {
       env: ['STORAGE_HOT_TYPE'],
-      status: LATER,
       default: 'local',
       help: 'Backend of the hot tier.',
     }),
@@ -315,9 +331,8 @@ export const SETTINGS = {
     }),
     type: choice(['local', 's3', 'gcs', 'azure'], {
       env: ['STORAGE_COLD_TYPE'],
-      status: LATER,
       default: 'local',
-      help: 'Backend of the cold tier; only `local` works in this version.',
+      help: 'Backend of the cold tier. A bucket here and nothing else said: all tiers are kept in it.',
     }),
     compressionLevel: integer({
       env: ['COLD_COMPRESSION_LEVEL'],
@@ -329,25 +344,49 @@ export const SETTINGS = {
     }),
   },
   s3: {
-    bucket: text({ env: ['S3_BUCKET'], status: LATER, help: 'Bucket.' }),
-    region: text({ env: ['S3_REGION', 'AWS_REGION'], status: LATER, help: 'Region.' }),
-    accessKey: secret({
-      env: ['S3_ACCESS_KEY'],
-      status: LATER,
-      help: "Access key id; without it the SDK's own chain is used.",
+    bucket: text({ env: ['S3_BUCKET'], help: 'Bucket.' }),
+    prefix: text({ env: ['S3_PREFIX'], help: 'Put before every key in the bucket.' }),
+    region: text({ env: ['S3_REGION', 'AWS_REGION'], help: 'Region.' }),
+    accessKey: secret({ env: ['S3_ACCESS_KEY'], help: "Access key id; without it the SDK's own chain is used." }),
+    secretKey: secret({ env: ['S3_SECRET_KEY'], help: 'Secret access key.' }),
+    sessionToken: secret({ env: ['S3_SESSION_TOKEN'], help: 'Session token of temporary keys.' }),
+    endpoint: url({ env: ['S3_ENDPOINT'], help: 'Endpoint of an S3-compatible store (MinIO, R2, Wasabi, Spaces …).' }),
+    pathStyle: boolean({
+      env: ['S3_PATH_STYLE'],
+      help: 'Bucket in the path instead of the host name; on when an endpoint is set.',
     }),
-    secretKey: secret({ env: ['S3_SECRET_KEY'], status: LATER, help: 'Secret access key.' }),
-    endpoint: url({ env: ['S3_ENDPOINT'], status: LATER, help: 'Endpoint of an S3-compatible store.' }),
+    storageClass: text({ env: ['S3_STORAGE_CLASS'], help: 'Storage class of what is written.' }),
+    encryption: choice(['s3', 'kms'], {
+      env: ['S3_SSE'],
+      help: "Encryption by the server: S3's own keys, or KMS; the bucket's default when it is not set.",
+    }),
+    kmsKeyId: text({ env: ['S3_KMS_KEY_ID'], help: 'Key of KMS.' }),
   },
   gcs: {
-    bucket: text({ env: ['GCS_BUCKET'], status: LATER, help: 'Bucket.' }),
-    projectId: text({ env: ['GCS_PROJECT_ID'], status: LATER, help: 'Project.' }),
-    credentialsPath: text({ env: ['GCS_CREDENTIALS_PATH'], status: LATER, help: "Service account's key file." }),
+    bucket: text({ env: ['GCS_BUCKET'], help: 'Bucket.' }),
+    prefix: text({ env: ['GCS_PREFIX'], help: 'Put before every key in the bucket.' }),
+    projectId: text({ env: ['GCS_PROJECT_ID'], help: 'Project.' }),
+    credentialsPath: text({
+      env: ['GCS_CREDENTIALS_PATH'],
+      help: "Service account's key file; without it application default credentials are used.",
+    }),
+    endpoint: url({ env: ['GCS_ENDPOINT'], help: 'Another endpoint, for test servers; without credentials.' }),
+    storageClass: text({ env: ['GCS_STORAGE_CLASS'], help: 'Storage class of what is written.' }),
+    kmsKey: text({ env: ['GCS_KMS_KEY'], help: 'Resource name of a Cloud KMS key.' }),
   },
   azure: {
-    storageAccount: text({ env: ['AZURE_STORAGE_ACCOUNT'], status: LATER, help: 'Storage account.' }),
-    storageKey: secret({ env: ['AZURE_STORAGE_KEY'], status: LATER, help: "Storage account's key." }),
-    container: text({ env: ['AZURE_CONTAINER'], status: LATER, help: 'Container.' }),
+    storageAccount: text({ env: ['AZURE_STORAGE_ACCOUNT'], help: 'Storage account.' }),
+    storageKey: secret({
+      env: ['AZURE_STORAGE_KEY'],
+      help: "Storage account's key; without any of the three the identity of the machine or workload is used.",
+    }),
+    connectionString: secret({ env: ['AZURE_STORAGE_CONNECTION_STRING'], help: 'Connection string.' }),
+    sasToken: secret({ env: ['AZURE_STORAGE_SAS_TOKEN'], help: 'Shared access signature of the container.' }),
+    container: text({ env: ['AZURE_CONTAINER'], help: 'Container.' }),
+    prefix: text({ env: ['AZURE_PREFIX'], help: 'Put before every key in the container.' }),
+    endpoint: url({ env: ['AZURE_ENDPOINT'], help: 'Another endpoint: a sovereign cloud, or a test server.' }),
+    accessTier: text({ env: ['AZURE_ACCESS_TIER'], help: 'Access tier of what is written.' }),
+    encryptionScope: text({ env: ['AZURE_ENCRYPTION_SCOPE'], help: 'Encryption scope of what is written.' }),
   },
   cleanup: {
     autoEnabled: boolean({

@@ -51,7 +51,7 @@ export function loadSettings(input: LoadInput): LoadResult {
   const settings = values as unknown as Settings;
   if (problems.length === 0) checkTogether(settings, problems, warnings);
   if (problems.length > 0) return { ok: false, problems };
-  warnAboutAccepted(settings, sources, warnings);
+  warnAboutAccepted(sources, warnings);
   return { ok: true, settings, warnings, sources };
 }
 
@@ -167,7 +167,7 @@ function checkTogether(
   }
 }
 
-function warnAboutAccepted(settings: Settings, sources: Sources, warnings: string[]): void {
+function warnAboutAccepted(sources: Sources, warnings: string[]): void {
   const names: string[] = [];
   for (const { path, setting } of KNOWN_SETTINGS) {
     const source = sources[path]!;
@@ -175,14 +175,6 @@ function warnAboutAccepted(settings: Settings, sources: Sources, warnings: strin
     names.push(/^[A-Z0-9_]+$/.test(source) ? source : path);
   }
   if (names.length > 0) warnings.push(`accepted, without effect in this version: ${names.join(', ')}`);
-  for (const tier of ['storageHot', 'storageWarm', 'storageCold'] as const) {
-    const { type } = settings[tier];
-    if (type === 'local') continue;
-    const name = `STORAGE_${tier.slice('storage'.length).toUpperCase()}_TYPE`;
-    warnings.push(
-      `${name} is ${type}, but only local storage is available in this version: data is kept in the data folder`,
-    );
-  }
 }
 
 /** The mode that is run: without any word about forwarding there is nowhere to forward to, and data is only kept. */

@@ -16,6 +16,9 @@ export interface EngineOptions {
   catalogue: Catalogue;
   /** Absolute path of an object's file. */
   pathOf: (key: string) => string;
+  /** Brings the files of these objects to where `pathOf` says, until they are released; absent: they are there. */
+  ready?: (keys: readonly string[]) => Promise<void>;
+  release?: (keys: readonly string[]) => Promise<void>;
   /** DuckDB's own spelling: `1GB`. */
   memoryLimit: string;
   /** Where large sorts spill to, in a folder of their own that goes at the end. */
@@ -36,9 +39,10 @@ export interface Engine {
 
 export async function openEngine(options: EngineOptions): Promise<Engine> {
   const { catalogue, pathOf, memoryLimit, tempFolder, filter = {} } = options;
-  const files = new Map<Signal, string[]>(SIGNALS.map((signal) => [signal, []]));
-  for (const { signal, key } of catalogue.segments(filter)) files.get(signal)!.push(pathOf(key));
-  const database = await openDuckDb({ paths: [...files.values()].flat(), tempFolder, memoryLimit });
+  const keys = new Map<Signal, string[]>(SIGNALS.map((signal) => [signal, []]));
+  for (const { signal, key } of catalogue.segments(filter)) keys.get(signal)!.push(key);
+  const paths = [...keys.values()].flat().map(pathOf);
+  const database = await openDuckDb({ paths, tempFolder, memoryLimit });
   try {
     for (const sql of MACROS) await database.run(sql);
     for (const signal of SIGNALS) for (const sql of viewsSql(signal, [])) await database.run(sql);
@@ -46,23 +50,32 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
     await database.close();
     throw error;
   }
-  return createEngine(database, files, filter);
+  return createEngine(database, keys, options);
 }
 
-function createEngine(database: DuckDb, files: ReadonlyMap<Signal, string[]>, filter: SegmentFilter): Engine {
+function createEngine(
+  database: DuckDb,
+  keys: ReadonlyMap<Signal, string[]>,
+  { pathOf, ready, release, filter = {} }: EngineOptions,
+): Engine {
   const attached = new Set<Signal>();
   return {
     run: async (sql) => {
       for (const signal of SIGNALS) {
         if (attached.has(signal) || !mentions(sql, VIEW_NAMES[signal])) continue;
-        for (const view of viewsSql(signal, files.get(signal)!, filter)) await database.run(view);
+        const own = keys.get(signal)!;
+        await ready?.(own);
+        for (const view of viewsSql(signal, own.map(pathOf), filter)) await database.run(view);
         attached.add(signal);
       }
       return database.read(sql);
     },
     progress: () => database.progress(),
     interrupt: () => database.interrupt(),
-    close: () => database.close(),
+    close: async () => {
+      await database.close();
+      for (const signal of attached) await release?.(keys.get(signal)!);
+    },
   };
 }
 

@@ -41,7 +41,7 @@ const WHOLE = new Set<RowValue>(WHOLE_KINDS);
  * With `filter.fromMs` or `toMs`: items that have a row in that time, each of them whole. Errors as a query's.
  */
 export async function* exportItems(options: ExportOptions): AsyncGenerator<string> {
-  const { signal, catalogue, filter = {}, pathOf, memoryLimit, tempFolder } = options;
+  const { signal, catalogue, filter = {}, pathOf, ready, release, memoryLimit, tempFolder } = options;
   const ofSignal = catalogue.segments({ ...(filter.tenant === undefined ? {} : { tenant: filter.tenant }), signal });
   const batches = planExport(ofSignal, filter);
   if (batches.length === 0) return;
@@ -49,11 +49,10 @@ export async function* exportItems(options: ExportOptions): AsyncGenerator<strin
   const database = await openDuckDb({ paths, tempFolder, memoryLimit });
   try {
     for (const batch of batches) {
-      yield* exportBatch(
-        database,
-        batch.map((entry) => pathOf(entry.key)),
-        options,
-      );
+      const keys = batch.map((entry) => entry.key);
+      await ready?.(keys);
+      yield* exportBatch(database, keys.map(pathOf), options);
+      await release?.(keys);
     }
   } finally {
     await database.close();

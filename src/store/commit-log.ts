@@ -12,6 +12,8 @@ export interface SegmentEntry {
   tier: 'hot' | 'warm' | 'cold';
   rowCount: number;
   sizeBytes: number;
+  /** CRC-32 of the object; absent in the earliest records. */
+  crc32?: number;
   /** Smallest and largest `time` of its rows, ms since the epoch. */
   timeMinMs: number;
   timeMaxMs: number;

@@ -1,9 +1,10 @@
 /**
- * Opens the store that a setting names, with its wrappers stacked in one visible place: prefix outermost (so that keys in
- * messages are full), then retry, metrics per attempt, and the limit on what really runs at once.
+ * Opens the store that the settings name, with its wrappers stacked in one visible place, from the store outwards: a limit on what
+ * really runs at once, metrics per attempt, retries, encryption (inside it everything is opaque), and the prefix outermost, so that
+ * keys in messages are full.
+ *
+ * Each cloud's SDK is imported by its one file, and that file only when its store is opened.
  */
-import { resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import type { Clock } from '../core/clock.ts';
 import { ProxyError } from '../core/errors.ts';
 import type { FileSystem } from '../core/file-system.ts';
@@ -13,16 +14,27 @@ import { checkKey } from './keys.ts';
 import { openLocalStore } from './local-store.ts';
 import { createMemoryStore } from './memory-store.ts';
 import type { ObjectStore } from './object-store.ts';
+import { parseStoreUrl, type StoreTarget } from './store-url.ts';
+import { withEncryption } from './with-encryption.ts';
 import { withLimit } from './with-limit.ts';
 import { withStoreMetrics } from './with-metrics.ts';
 import { withPrefix } from './with-prefix.ts';
 import { withRetry } from './with-retry.ts';
 
+/** Without those of a cloud its own chain is used. */
+export interface StoreCredentials {
+  s3?: { accessKeyId: string; secretAccessKey: string; sessionToken?: string };
+  gcs?: { keyFile?: string; projectId?: string };
+  azure?: { accountKey?: string; connectionString?: string; sasToken?: string };
+}
+
 export interface StoreSettings {
-  /** A path, `file:///path` or `memory:`. */
-  url: string;
-  /** Put before every key; default ''. */
-  prefix?: string;
+  /** Where; or the URL that says so (store-url.ts). */
+  target: StoreTarget | string;
+  credentials?: StoreCredentials;
+  /** 32 bytes: objects are encrypted before they leave this machine. */
+  encryptionKey?: Uint8Array;
+  /** Nothing is made or cleaned at open, and every write is STORE_DENIED (local stores). */
   readOnly?: boolean;
   /** Default 64, with 4096 waiting. */
   concurrentMax?: number;
@@ -46,10 +58,11 @@ export interface OpenedStore {
   pathOf: ((key: string) => string) | undefined;
 }
 
-/** STORE_INVALID for a URL of unknown kind; STORE_DENIED or STORE_UNAVAILABLE when the root cannot be used. */
+/** STORE_INVALID for a URL that cannot be; STORE_DENIED or STORE_UNAVAILABLE when a local root cannot be used. */
 export async function openStore(settings: StoreSettings, dependencies: StoreDependencies): Promise<OpenedStore> {
   const { clock, random, metrics } = dependencies;
-  const { base, pathOf } = await openBase(settings, dependencies);
+  const target = typeof settings.target === 'string' ? parseStoreUrl(settings.target) : settings.target;
+  const { base, pathOf } = await openBase(target, settings, dependencies);
   const limited = withLimit(base, {
     concurrentMax: settings.concurrentMax ?? 64,
     waitingMax: settings.waitingMax ?? 4096,
@@ -62,27 +75,31 @@ export async function openStore(settings: StoreSettings, dependencies: StoreDepe
     firstDelayMs: settings.firstDelayMs ?? 50,
     delayMaxMs: settings.delayMaxMs ?? 2000,
   });
-  const prefix = settings.prefix ?? '';
+  const key = settings.encryptionKey;
+  const { prefix } = target;
   return {
-    store: withPrefix(retrying, prefix),
-    pathOf: pathOf && ((key) => pathOf(prefix === '' ? key : `${prefix}/${checked(key)}`)),
+    store: withPrefix(key ? withEncryption(retrying, { key, random }) : retrying, prefix),
+    // An encrypted file is of no use to a tool.
+    pathOf: key ? undefined : pathOf && ((name) => pathOf(prefix === '' ? name : `${prefix}/${checked(name)}`)),
   };
 }
 
 async function openBase(
+  target: StoreTarget,
   settings: StoreSettings,
   { fileSystem, clock, random }: StoreDependencies,
 ): Promise<{ base: ObjectStore; pathOf: ((key: string) => string) | undefined }> {
-  const { url } = settings;
-  if (url === 'memory:') return { base: createMemoryStore({ clock }), pathOf: undefined };
-  const scheme = /^([a-z][a-z0-9+.-]+):/i.exec(url)?.[1]?.toLowerCase();
-  if (scheme !== undefined && scheme !== 'file') {
-    throw new ProxyError('STORE_INVALID', `no store for '${scheme}:' URLs; use a path, file:///… or memory:`);
+  switch (target.kind) {
+    case 'memory':
+      return { base: createMemoryStore({ clock }), pathOf: undefined };
+    case 'local': {
+      const readOnly = settings.readOnly ?? false;
+      const local = await openLocalStore({ root: target.root, fileSystem, clock, random, readOnly });
+      return { base: local, pathOf: (key) => local.pathOf(key) };
+    }
+    default:
+      throw new ProxyError('STORE_INVALID', `${target.kind} stores are not in this version`);
   }
-  const root = scheme === 'file' ? fileURLToPath(url) : resolve(url);
-  const readOnly = settings.readOnly ?? false;
-  const local = await openLocalStore({ root, fileSystem, clock, random, readOnly });
-  return { base: local, pathOf: (key) => local.pathOf(key) };
 }
 
 function checked(key: string): string {

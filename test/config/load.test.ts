@@ -246,17 +246,14 @@ describe('accepted names', () => {
 
   test('what has no effect yet says so when it is set', () => {
     const { warnings } = loaded({
-      STORAGE_COLD_TYPE: 's3',
+      STORAGE_WARM_TYPE: 's3',
       S3_BUCKET: 'b',
-      AWS_REGION: 'eu-west-1',
+      OTLP_ENDPOINT: 'http://collector:4318',
       REDUCTRAI_LICENSE_KEY: 'x',
     });
-    expect(warnings).toEqual([
-      'accepted, without effect in this version: STORAGE_COLD_TYPE, S3_BUCKET',
-      'STORAGE_COLD_TYPE is s3, but only local storage is available in this version: data is kept in the data folder',
-    ]);
-    expect(loaded({}, 'gcs:\n  bucket: b\n').warnings).toEqual([
-      'accepted, without effect in this version: gcs.bucket',
+    expect(warnings).toEqual(['accepted, without effect in this version: OTLP_ENDPOINT, STORAGE_WARM_TYPE']);
+    expect(loaded({}, 'cleanup:\n  schedule: 0 3 * * *\n').warnings).toEqual([
+      'accepted, without effect in this version: cleanup.schedule',
     ]);
   });
 });

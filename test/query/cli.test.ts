@@ -37,6 +37,7 @@ test('commands', async () => {
   const open = async () => ({
     store: archive.store,
     pathOf: archive.pathOf,
+    close: async () => {},
     tempFolder: archive.tempFolder,
     memoryLimit: '300MB',
   });

@@ -62,7 +62,7 @@ storeSuite(
   async () => {
     const url = await temporaryFolder();
     const dependencies = { fileSystem: nodeFileSystem, clock, random, metrics: createMetrics() };
-    return { store: (await openStore({ url, prefix: 'p' }, dependencies)).store };
+    return { store: (await openStore({ target: { kind: 'local', root: url, prefix: 'p' } }, dependencies)).store };
   },
   { ...few, keyBytesMax: 898 },
 );

@@ -194,18 +194,23 @@ describe('openStore', () => {
 
   it('opens paths, file URLs and memory, and gives local tools the path of an object', async () => {
     const root = await temporaryFolder();
-    const byPath = await openStore({ url: `${root}/new/deep`, prefix: 'p' }, dependencies());
+    const byPath = await openStore(
+      { target: { kind: 'local', root: `${root}/new/deep`, prefix: 'p' } },
+      dependencies(),
+    );
     await byPath.store.put('a/b', bytesOf('x'));
     expect(byPath.pathOf?.('a/b')).toBe(`${root}/new/deep/p/a/b`);
     expect(() => byPath.pathOf?.('../../x')).toThrow('STORE_INVALID');
-    const byUrl = await openStore({ url: `file://${root}/new/deep` }, dependencies());
+    const byUrl = await openStore({ target: `file://${root}/new/deep` }, dependencies());
     expect((await byUrl.store.get('p/a/b')).bytes.byteLength).toBe(1);
-    const memory = await openStore({ url: 'memory:' }, dependencies());
+    const memory = await openStore({ target: 'memory:' }, dependencies());
     await memory.store.put('k', bytesOf('x'));
     expect(memory.pathOf).toBeUndefined();
   });
 
   it('refuses URLs it has no store for', async () => {
-    await expect(openStore({ url: 'ftp://host/x' }, dependencies())).rejects.toMatchObject({ code: 'STORE_INVALID' });
+    await expect(openStore({ target: 'ftp://host/x' }, dependencies())).rejects.toMatchObject({
+      code: 'STORE_INVALID',
+    });
   });
 });

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { request as send } from 'undici';
-import { type App, openApp, storeFolder } from '../../app.ts';
+import { type App, openApp } from '../../app.ts';
 import type { Settings } from '../../config/registry.ts';
 import { systemClock } from '../../core/clock.ts';
 import { SIGNALS, type Signal } from '../../core/envelope.ts';
@@ -18,10 +18,10 @@ import { openCatalogue } from '../../query/catalogue.ts';
 import { openEngine } from '../../query/engine.ts';
 import { cellOf, formatTable, humanBytes } from '../../query/table.ts';
 import { readCommits } from '../../store/commit-records.ts';
-import { openLocalStore } from '../../store/local-store.ts';
 import { createLog } from '../../telemetry/log.ts';
 import { VERSION } from '../../version.ts';
-import { type CliIo, fail } from '../io.ts';
+import { type CliIo, fail, filesOf } from '../io.ts';
+import { openStoreToRead } from '../open-store.ts';
 import { load } from '../serve.ts';
 import { payloads } from './payloads.ts';
 import { openSink, type Sink } from './sink.ts';
@@ -222,13 +222,8 @@ interface Outcome {
 
 async function report(settings: Settings, outcome: Outcome, io: CliIo): Promise<number> {
   const { sent, sink, seconds } = outcome;
-  const store = await openLocalStore({
-    root: storeFolder(settings),
-    fileSystem: nodeFileSystem,
-    clock: systemClock,
-    random: systemRandom,
-    readOnly: true,
-  });
+  const opened = await openStoreToRead(settings);
+  const { store } = opened;
   const kept = perSignal<Kept>(() => ({ envelopes: 0, rawBytes: 0, storedBytes: 0 }));
   for await (const record of readCommits(store)) {
     for (const signal of SIGNALS) {
@@ -260,9 +255,7 @@ async function report(settings: Settings, outcome: Outcome, io: CliIo): Promise<
   const catalogue = await openCatalogue(store);
   const engine = await openEngine({
     catalogue,
-    pathOf: (key) => store.pathOf(key),
-    memoryLimit: '1GB',
-    tempFolder: join(settings.server.dataDir, 'tmp'),
+    ...filesOf(opened),
   });
   try {
     const { columns, rows: chunks } = await engine.run(QUERY);
@@ -271,7 +264,7 @@ async function report(settings: Settings, outcome: Outcome, io: CliIo): Promise<
     io.stdout.write(`\n> ${QUERY}\n${formatTable(columns, cells, io.columns)}`);
   } finally {
     await engine.close();
-    await store.close();
+    await opened.close();
   }
 
   const problems = problemsOf(outcome, kept);
