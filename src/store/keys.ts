@@ -33,6 +33,12 @@ export function keyProblem(key: string): string | undefined {
   return undefined;
 }
 
+/** Whether a valid key may begin so: all its whole parts are valid. */
+export function canBePrefix(prefix: string): boolean {
+  const end = prefix.lastIndexOf('/');
+  return end < 0 || keyProblem(prefix.slice(0, end)) === undefined;
+}
+
 /** Throws STORE_INVALID. */
 export function checkKey(key: string): void {
   const problem = keyProblem(key);

@@ -11,7 +11,10 @@
 export interface ObjectInfo {
   key: string;
   sizeBytes: number;
-  /** Changes with every write of the key: etag, generation or version. Only compare for equality. */
+  /**
+   * Etag, generation or version: changes with the content; where it is an etag, writing equal bytes again may keep it, so that what
+   * is replaced under conditions says who wrote it, and when. Only compare for equality.
+   */
   version: string;
   /** Of a put: about now, where the server does not tell. */
   modifiedAtMs: number;

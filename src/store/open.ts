@@ -89,6 +89,7 @@ async function openBase(
   settings: StoreSettings,
   { fileSystem, clock, random }: StoreDependencies,
 ): Promise<{ base: ObjectStore; pathOf: ((key: string) => string) | undefined }> {
+  const { credentials = {} } = settings;
   switch (target.kind) {
     case 'memory':
       return { base: createMemoryStore({ clock }), pathOf: undefined };
@@ -96,6 +97,10 @@ async function openBase(
       const readOnly = settings.readOnly ?? false;
       const local = await openLocalStore({ root: target.root, fileSystem, clock, random, readOnly });
       return { base: local, pathOf: (key) => local.pathOf(key) };
+    }
+    case 's3': {
+      const { openS3Store } = await import('./s3-store.ts');
+      return { base: await openS3Store({ ...target, ...credentials.s3 }, { clock }), pathOf: undefined };
     }
     default:
       throw new ProxyError('STORE_INVALID', `${target.kind} stores are not in this version`);

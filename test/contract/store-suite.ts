@@ -162,14 +162,16 @@ export function storeSuite(name: string, open: () => Promise<StoreUnderTest>, op
         const outcomes = await Promise.all(
           Array.from({ length: 32 }, (_, writer) =>
             codeOf(
-              (writer % 2 === 0 ? store : other).put('lease', bytesOf(`${writer}`), { condition: unchanged(version) }),
+              (writer % 2 === 0 ? store : other).put('lease', bytesOf(`${round}/${writer}`), {
+                condition: unchanged(version),
+              }),
             ),
           ),
         );
         const winners = outcomes.flatMap((code, writer) => (code === 'none' ? [writer] : []));
         expect(winners).toHaveLength(1);
         const got = await store.get('lease');
-        expect(textOf(got.bytes)).toBe(`${winners[0]}`);
+        expect(textOf(got.bytes)).toBe(`${round}/${winners[0]}`);
         version = got.info.version;
       }
     });
@@ -209,7 +211,7 @@ export function storeSuite(name: string, open: () => Promise<StoreUnderTest>, op
       const fourth = await other.put('k', bytesOf('4'), { condition: absent });
       expect([first, second, third].map((info) => info.version)).not.toContain(fourth.version);
       expect(textOf((await store.get('k')).bytes)).toBe('4');
-      expect(await listAll(store, 'k')).toEqual([fourth]);
+      expect(await listAll(store, 'k')).toEqual([{ ...fourth, modifiedAtMs: expect.any(Number) }]);
     });
 
     it('lets deletion and creation race without losing sight of either', async () => {
@@ -276,7 +278,7 @@ export function storeSuite(name: string, open: () => Promise<StoreUnderTest>, op
       expect(info.sizeBytes).toBe(0);
       expect((await other.get('empty')).bytes.byteLength).toBe(0);
       expect(await keysOf(other, '')).toEqual(['empty']);
-      const next = await other.put('empty', new Uint8Array(0), { condition: unchanged(info.version) });
+      const next = await other.put('empty', bytesOf('x'), { condition: unchanged(info.version) });
       expect(next.version).not.toBe(info.version);
     });
 

@@ -1,0 +1,94 @@
+import { describe, expect, it } from 'vitest';
+import { systemClock } from '../../src/core/clock.ts';
+import { ProxyError } from '../../src/core/errors.ts';
+import { seededRandom } from '../../src/core/random.ts';
+import { copyStore } from '../../src/store/copy.ts';
+import { createMemoryStore } from '../../src/store/memory-store.ts';
+import type { ObjectStore } from '../../src/store/object-store.ts';
+
+const options = { concurrentMax: 4, checkPresent: false };
+
+async function filled(): Promise<{ store: ObjectStore; contents: Map<string, Uint8Array> }> {
+  const store = createMemoryStore({ clock: systemClock });
+  const random = seededRandom(5);
+  const contents = new Map<string, Uint8Array>();
+  for (let n = 0; n < 60; n++) {
+    const key = n % 10 === 0 ? `commits/r/0000000001/${String(n).padStart(12, '0')}.json` : `default/logs/${n}`;
+    contents.set(key, random.bytes(Math.floor(random.next() * 9_000_000) % (n % 7 === 0 ? 9_000_000 : 5000)));
+    await store.put(key, contents.get(key)!);
+  }
+  return { store, contents };
+}
+
+async function expectCopied(to: ObjectStore, contents: Map<string, Uint8Array>): Promise<void> {
+  const keys: string[] = [];
+  for await (const { key } of to.list('')) keys.push(key);
+  expect(keys).toEqual([...contents.keys()].sort());
+  for (const [key, bytes] of contents) expect(Buffer.compare((await to.get(key)).bytes, bytes), key).toBe(0);
+}
+
+describe('copying a store', () => {
+  it('copies everything, and again nothing', async () => {
+    const { store, contents } = await filled();
+    const to = createMemoryStore({ clock: systemClock });
+    expect(await copyStore(store, to, options)).toMatchObject({ objects: 60, copied: 60, present: 0 });
+    await expectCopied(to, contents);
+    expect(await copyStore(store, to, { ...options, checkPresent: true })).toMatchObject({ copied: 0, present: 60 });
+  });
+
+  it('goes on after an interruption, commit records always last', async () => {
+    const { store, contents } = await filled();
+    const to = createMemoryStore({ clock: systemClock });
+    for (let allowed = 5; ; allowed += 11) {
+      let left = allowed;
+      const failing: ObjectStore = Object.assign(Object.create(to), {
+        head: to.head.bind(to),
+        get: to.get.bind(to),
+        put: async (...args: Parameters<ObjectStore['put']>) => {
+          if (left-- <= 0) throw new ProxyError('STORE_UNAVAILABLE', 'planned');
+          return to.put(...args);
+        },
+      });
+      try {
+        await copyStore(store, failing, options);
+        break;
+      } catch (error) {
+        expect(error).toMatchObject({ code: 'STORE_UNAVAILABLE' });
+      }
+      const there: string[] = [];
+      for await (const { key } of to.list('')) there.push(key);
+      if (there.some((key) => key.startsWith('commits/'))) {
+        expect(there.filter((key) => !key.startsWith('commits/'))).toHaveLength(54);
+      }
+    }
+    await expectCopied(to, contents);
+  });
+
+  it('never overwrites another object', async () => {
+    const { store } = await filled();
+    const to = createMemoryStore({ clock: systemClock });
+    await to.put('default/logs/3', Buffer.from('something else'));
+    await expect(copyStore(store, to, options)).rejects.toMatchObject({ code: 'STORE_EXISTS' });
+    expect(Buffer.from((await to.get('default/logs/3')).bytes).toString()).toBe('something else');
+    const same = (await store.get('default/logs/4')).bytes.slice();
+    same[0]! ^= 1;
+    const second = createMemoryStore({ clock: systemClock });
+    await second.put('default/logs/4', same);
+    await expect(copyStore(store, second, { ...options, checkPresent: true })).rejects.toThrow(/another object/);
+  });
+
+  it('tells a copy that reads back differently', async () => {
+    const { store } = await filled();
+    const to = createMemoryStore({ clock: systemClock });
+    const lying: ObjectStore = Object.assign(Object.create(to), {
+      head: to.head.bind(to),
+      put: to.put.bind(to),
+      get: async (...args: Parameters<ObjectStore['get']>) => {
+        const got = await to.get(...args);
+        got.bytes[0]! ^= 1;
+        return got;
+      },
+    });
+    await expect(copyStore(store, lying, options)).rejects.toThrow(/another object/);
+  });
+});
