@@ -6,7 +6,6 @@
  * Each cloud's SDK is imported by its one file, and that file only when its store is opened.
  */
 import type { Clock } from '../core/clock.ts';
-import { ProxyError } from '../core/errors.ts';
 import type { FileSystem } from '../core/file-system.ts';
 import type { Random } from '../core/random.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
@@ -102,8 +101,14 @@ async function openBase(
       const { openS3Store } = await import('./s3-store.ts');
       return { base: await openS3Store({ ...target, ...credentials.s3 }, { clock }), pathOf: undefined };
     }
-    default:
-      throw new ProxyError('STORE_INVALID', `${target.kind} stores are not in this version`);
+    case 'gcs': {
+      const { openGcsStore } = await import('./gcs-store.ts');
+      return { base: await openGcsStore({ ...target, ...credentials.gcs }, { clock }), pathOf: undefined };
+    }
+    case 'azure': {
+      const { openAzureStore } = await import('./azure-store.ts');
+      return { base: await openAzureStore({ ...target, ...credentials.azure }, { clock }), pathOf: undefined };
+    }
   }
 }
 

@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# Installs the servers that the store tests run against, at pinned versions, and says how long each took. What is there already is
+# left alone. Needs Go 1.24 or newer and npm. The folder can be kept between runs: $REDUCTRAI_SERVERS.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+folder=${REDUCTRAI_SERVERS:-$here/../../node_modules/.cache/servers}
+mkdir -p "$folder/bin"
+folder=$(cd "$folder" && pwd)
+
+VERSITYGW=v1.8.0
+FAKE_GCS_SERVER=v1.56.1
+
+# timed NAME COMMAND…
+timed() {
+  local name=$1 started
+  started=$(date +%s)
+  shift
+  "$@"
+  echo "$name: $(($(date +%s) - started)) s"
+}
+
+go_tool() { # NAME MODULE@VERSION
+  local stamp="$folder/bin/.$1-${2##*@}"
+  if [ -x "$folder/bin/$1" ] && [ -e "$stamp" ]; then return; fi
+  GOBIN="$folder/bin" GOFLAGS='-trimpath' timed "$1" go install -ldflags='-s -w' "$2"
+  touch "$stamp"
+}
+
+azurite() {
+  if cmp -s "$here/azurite/package-lock.json" "$folder/azurite/package-lock.json" && [ -e "$folder/azurite/.installed" ]; then return; fi
+  rm -rf "$folder/azurite"
+  mkdir -p "$folder/azurite"
+  cp "$here/azurite/package.json" "$here/azurite/package-lock.json" "$folder/azurite/"
+  (cd "$folder/azurite" && timed azurite npm ci --ignore-scripts --no-audit --no-fund --loglevel=error)
+  touch "$folder/azurite/.installed"
+}
+
+azurite
+go_tool fake-gcs-server "github.com/fsouza/fake-gcs-server@$FAKE_GCS_SERVER"
+go_tool versitygw "github.com/versity/versitygw/cmd/versitygw@$VERSITYGW"
+ls "$folder/bin"
