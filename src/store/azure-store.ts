@@ -150,9 +150,11 @@ class AzureStore implements ObjectStore {
   async *list(prefix: string, options: ListOptions = {}): AsyncGenerator<ObjectInfo> {
     if (!canBePrefix(prefix)) return;
     const startAfter = options.startAfter ?? '';
-    // Services that know `startFrom` begin there (inclusive); others from the start, and what comes before is left out below.
+    // Services that know `startFrom` begin there (inclusive); others from the start, and what comes before is left out below. Their
+    // order is that of UTF-16: a key with units beyond the surrogates may come after others that ours puts behind it.
+    const canStart = startAfter !== '' && !/[\ud800-\uffff]/.test(startAfter);
     const pages = this.#container
-      .listBlobsFlat({ prefix, ...(startAfter ? { startFrom: startAfter } : {}) })
+      .listBlobsFlat({ prefix, ...(canStart ? { startFrom: startAfter } : {}) })
       .byPage({ maxPageSize: PAGE_KEYS });
     for (;;) {
       let step: Awaited<ReturnType<typeof pages.next>>;

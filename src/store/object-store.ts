@@ -6,7 +6,8 @@
  * Keys are `/`-separated, UTF-8, at most 900 bytes, parts at most 240, without empty, `.` or `..` parts, backslashes or control
  * characters (all rules: keys.ts); anything else is STORE_INVALID. No key is a folder of another key (`a` beside `a/b`).
  * An implementation must hold: a put is all or nothing (no reader ever sees half an object); after it resolves the object is
- * durable and every later get, head and list sees it; deletes are idempotent; lists are in byte order of the keys.
+ * durable and every later get, head and list sees it; deletes are idempotent; lists are in byte order of the keys (Azure's
+ * differ for characters beyond the BMP, of which our own keys have none).
  */
 export interface ObjectInfo {
   key: string;

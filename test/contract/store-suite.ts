@@ -19,6 +19,8 @@ export interface StoreSuiteOptions {
   listedObjects?: number;
   /** Longest key; default 900. A prefix counts. */
   keyBytesMax?: number;
+  /** Keys with characters beyond the BMP come in the order of UTF-16, not of bytes (Azure). */
+  isUtf16Order?: true;
 }
 
 const absent: PutCondition = { kind: 'absent' };
@@ -340,10 +342,11 @@ export function storeSuite(name: string, open: () => Promise<StoreUnderTest>, op
       for (const key of keys) await store.put(key, bytesOf(key));
       const byBytes = [...keys].sort((left, right) => Buffer.compare(Buffer.from(left), Buffer.from(right)));
       expect([...keys].sort(compareKeys)).toEqual(byBytes);
-      expect(await keysOf(other, '')).toEqual(byBytes);
+      const inOrder = (expected: string[]) => (options.isUtf16Order ? [...expected].sort() : expected);
+      expect(await keysOf(other, '')).toEqual(inOrder(byBytes));
       for (const startAfter of [...keys, '', 'a/', 'b', 'b/', 'b/a-', 'b/b', 'zz']) {
         const expected = byBytes.filter((key) => Buffer.compare(Buffer.from(key), Buffer.from(startAfter)) > 0);
-        expect(await keysOf(other, '', { startAfter })).toEqual(expected);
+        expect(await keysOf(other, '', { startAfter })).toEqual(inOrder(expected));
       }
     });
 

@@ -34,6 +34,8 @@ export async function startAzureServer(): Promise<AzureServer> {
   const port = await freePort();
   const endpoint = `http://127.0.0.1:${port}/${ACCOUNT}`;
   const server = await startServer({
+    // It writes a log of its own where it is started.
+    cwd: folder,
     command: join(PROJECT, 'node_modules', 'node', 'bin', 'node'),
     args: [
       script,
@@ -41,8 +43,6 @@ export async function startAzureServer(): Promise<AzureServer> {
       '127.0.0.1',
       '--blobPort',
       String(port),
-      '--location',
-      folder,
       '--inMemoryPersistence',
       '--skipApiVersionCheck',
       '--disableTelemetry',
