@@ -3,7 +3,7 @@
 # left alone. Needs Go 1.24 or newer and npm. The folder can be kept between runs: $REDUCTRAI_SERVERS.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-folder=${REDUCTRAI_SERVERS:-$here/../../node_modules/.cache/servers}
+folder=${REDUCTRAI_SERVERS:-$here/../../.cache/servers}
 mkdir -p "$folder/bin"
 folder=$(cd "$folder" && pwd)
 

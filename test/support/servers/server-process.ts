@@ -6,7 +6,7 @@ import { delimiter, join } from 'node:path';
 import { PROJECT } from '../proxy-process.ts';
 
 /** What test/servers/install.sh puts there. */
-export const SERVERS_FOLDER = process.env.REDUCTRAI_SERVERS ?? join(PROJECT, 'node_modules', '.cache', 'servers');
+export const SERVERS_FOLDER = process.env.REDUCTRAI_SERVERS ?? join(PROJECT, '.cache', 'servers');
 export const HOW_TO_INSTALL = 'run test/servers/install.sh';
 
 /** The path of a program, among the installed servers or on the PATH. */
