@@ -27,7 +27,9 @@ export function gcsErrorOf(error: unknown, action: string, key: string, isCondit
     new ProxyError(code, said, { cause: error });
   if (status === 412 || status === 304) return make('STORE_EXISTS');
   if (status === 404) {
-    if (/bucket/i.test(text)) return make('STORE_INVALID', `no such bucket: ${detail}`);
+    // To write one needs no object, only the bucket.
+    if (/bucket/i.test(text) || (action === 'put' && !isConditional))
+      return make('STORE_INVALID', `no such bucket: ${detail}`);
     return make(isConditional ? 'STORE_EXISTS' : 'STORE_ABSENT');
   }
   if (status === 409) return make('STORE_CONFLICT');

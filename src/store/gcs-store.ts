@@ -52,6 +52,8 @@ const CHUNK_STEP_BYTES = 256 * KIB;
 /** What a stream hands on at once. */
 const PIECE_BYTES = 1024 * KIB;
 const PAGE_KEYS = 1000;
+/** Times that an object may be replaced between looking at it and reading it. */
+const ROUNDS_MAX = 16;
 const WRITER = 'reductrai-writer';
 const CHECKSUM = 'reductrai-crc32';
 
@@ -82,13 +84,23 @@ class GcsStore implements ObjectStore {
 
   async get(key: string, range?: ByteRange): Promise<ObjectBytes> {
     checkKey(key);
+    for (let round = 0; round < ROUNDS_MAX; round++) {
+      const got = await this.#getVersion(key, range);
+      if (got) return got;
+    }
+    throw new ProxyError('STORE_CONFLICT', `GCS get ${key}: replaced again and again while being read`);
+  }
+
+  /** Undefined: the version that was looked at is gone already. */
+  async #getVersion(key: string, range: ByteRange | undefined): Promise<ObjectBytes | undefined> {
+    let isKnown = false;
     try {
       const metadata = await this.#metadataOf(this.#bucket.file(key));
+      isKnown = true;
       const info = this.#infoOf(key, metadata);
       const { offset, length } = range ?? { offset: 0, length: info.sizeBytes };
       checkRange(offset, length, info.sizeBytes, key);
       if (length === 0) return { info, bytes: new Uint8Array(0) };
-      // Of the very version that was looked at.
       const file = this.#bucket.file(key, { generation: info.version });
       const bytes = await readAll(
         file.createReadStream({ start: offset, end: offset + length - 1, validation: false, decompress: false }),
@@ -101,7 +113,9 @@ class GcsStore implements ObjectStore {
       }
       return { info, bytes };
     } catch (error) {
-      throw gcsErrorOf(error, 'get', key);
+      const failure = gcsErrorOf(error, 'get', key);
+      if (isKnown && isProxyError(failure, 'STORE_ABSENT')) return undefined;
+      throw failure;
     }
   }
 

@@ -125,7 +125,7 @@ describe('what GCS is asked', () => {
     [{ code: 400 }, 'STORE_INVALID'],
     [{ code: 404 }, 'STORE_ABSENT'],
   ])('%j is %s', (failure, code) => {
-    expect(gcsErrorOf(Object.assign(new Error('said'), failure), 'put', 'k').code).toBe(code);
+    expect(gcsErrorOf(Object.assign(new Error('said'), failure), 'get', 'k').code).toBe(code);
   });
 
   it('tells a clock that is off', () => {
