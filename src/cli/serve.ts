@@ -5,10 +5,12 @@ import { type App, openApp } from '../app.ts';
 import { settingsHelp } from '../config/help.ts';
 import { effectiveMode, type LoadResult, loadSettings } from '../config/load.ts';
 import type { Settings } from '../config/registry.ts';
+import { storeFolder, storeSettingsOf } from '../config/storage.ts';
 import { systemClock } from '../core/clock.ts';
 import { messageOf } from '../core/errors.ts';
 import { type FileSystem, nodeFileSystem } from '../core/file-system.ts';
 import { systemRandom } from '../core/random.ts';
+import { urlOf } from '../store/store-url.ts';
 import { createLog } from '../telemetry/log.ts';
 import { VERSION } from '../version.ts';
 
@@ -82,9 +84,16 @@ export function configPathOf(args: readonly string[]): string | undefined {
   return inline ?? args[index + 1];
 }
 
+/** The folder as it was given, or the URL of a bucket. */
+function keptIn(settings: Settings): string {
+  const { target } = storeSettingsOf(settings);
+  const url = typeof target === 'string' ? target : urlOf(target);
+  return url === storeFolder(settings) ? (settings.storageHot.path ?? settings.server.dataDir) : url;
+}
+
 function greeting(address: string, mode: string, settings: Settings): string {
   const url = address.replace('0.0.0.0', 'localhost').replace('[::]', 'localhost');
-  const kept = mode === 'forward-only' ? '' : `\n  Data is kept in ${settings.server.dataDir} (Parquet, zstd).`;
+  const kept = mode === 'forward-only' ? '' : `\n  Data is kept in ${keptIn(settings)} (Parquet, zstd).`;
   const forwarded =
     mode === 'store-only'
       ? '\n  Nothing is forwarded: set DATADOG_API_KEY (and DD_SITE) to pass everything on to Datadog.'

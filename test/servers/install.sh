@@ -22,7 +22,8 @@ timed() {
 go_tool() { # NAME MODULE@VERSION
   local stamp="$folder/bin/.$1-${2##*@}"
   if [ -x "$folder/bin/$1" ] && [ -e "$stamp" ]; then return; fi
-  GOBIN="$folder/bin" GOFLAGS='-trimpath' timed "$1" go install -ldflags='-s -w' "$2"
+  # Without optimisation: they are compiled far more often than they work hard.
+  GOBIN="$folder/bin" timed "$1" go install -ldflags='-s -w' -gcflags='all=-N -l' "$2"
   touch "$stamp"
 }
 

@@ -16,6 +16,7 @@ const clock = systemClock;
 const kinds = (['minio', 'versitygw'] as const).filter((kind) => findS3Server(kind));
 
 if (kinds.length === 0) {
+  // skipped: no server is installed
   describe.skip(`S3 on a real server (none is installed: ${HOW_TO_INSTALL})`, () => {
     it('is not run', () => {});
   });
