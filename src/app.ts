@@ -12,6 +12,7 @@ import type { Settings } from './config/registry.ts';
 import { storeSettingsOf } from './config/storage.ts';
 import { ByteBudget } from './core/byte-budget.ts';
 import type { Clock } from './core/clock.ts';
+import { isProxyError, messageOf, ProxyError } from './core/errors.ts';
 import { type FileSystem, isFileError } from './core/file-system.ts';
 import { MIB } from './core/limits.ts';
 import type { Random } from './core/random.ts';
@@ -24,6 +25,7 @@ import { createMemoryJournal } from './journal/memory-journal.ts';
 import { createDecodePool, type DecodePool } from './record/decode-pool.ts';
 import { highestEpoch } from './store/commit-records.ts';
 import type { ObjectStore } from './store/object-store.ts';
+import { checkConditions } from './store/online-check.ts';
 import { openStore } from './store/open.ts';
 import type { Log } from './telemetry/log.ts';
 import { createMetrics, type Metrics } from './telemetry/metrics.ts';
@@ -64,6 +66,7 @@ const WORKER_HEAP_MIB = 384;
 const ROW_GROUP_ROWS_MAX = 256 * 1024;
 const HOURS_PER_FLUSH_MAX = 6;
 const WATCH_EVERY_MS = 5_000;
+const STORE_CHECK_MS_MAX = 5_000;
 const STORE_PROBE_KEY = 'probe/health';
 
 interface RunningForwarder {
@@ -111,6 +114,7 @@ class RunningApp implements App {
     const sealer = openSealer(settings, dataFolder, random);
     const opened = await openStore(storeSettingsOf(settings), { fileSystem, clock, random, metrics });
     this.#store = opened.store;
+    if (!opened.pathOf && mode !== 'forward-only') await this.#checkConditions();
     this.#journal = await this.#openJournal(dataFolder, sealer);
     this.#pool = createDecodePool({
       workers: settings.intake.decodeWorkers,
@@ -143,6 +147,25 @@ class RunningApp implements App {
     metrics.storageConnected.set(1);
     this.#loopDelay.enable();
     this.#watch();
+  }
+
+  /** A bucket whose server ignores conditions must not be used; one that cannot be asked now is asked again by the first flush. */
+  async #checkConditions(): Promise<void> {
+    const { clock, random, log } = this.#deps;
+    const cancelling = new AbortController();
+    try {
+      await Promise.race([
+        checkConditions(this.#store, random),
+        clock.sleep(STORE_CHECK_MS_MAX, cancelling.signal).then(() => {
+          throw new ProxyError('STORE_UNAVAILABLE', `no answer within ${STORE_CHECK_MS_MAX} ms`);
+        }),
+      ]);
+    } catch (error) {
+      if (isProxyError(error, 'STORE_INVALID')) throw error;
+      log.warn({ reason: messageOf(error) }, 'the store cannot be reached yet; what comes in stays in the journal');
+    } finally {
+      cancelling.abort();
+    }
   }
 
   #openJournal(dataFolder: string, sealer: Sealer): Promise<Journal> {

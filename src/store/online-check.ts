@@ -48,6 +48,30 @@ const PERMISSIONS: Record<StoreTarget['kind'], Record<Permission, string>> = {
   },
 };
 
+/**
+ * Does the store refuse to create what is there? Coordination rests on it. STORE_INVALID when it does not; other errors as the
+ * store's, and they say nothing about it.
+ */
+export async function checkConditions(store: ObjectStore, random: Random): Promise<void> {
+  const name = Buffer.from(random.bytes(8)).toString('hex');
+  const key = `checks/${name}`;
+  const absent = { condition: { kind: 'absent' } } as const;
+  await store.put(key, Buffer.from(name), absent);
+  try {
+    // Other bytes: a repetition of our own write would be no conflict.
+    await store.put(key, Buffer.from(`${name} again`), absent);
+  } catch (error) {
+    if (isProxyError(error, 'STORE_EXISTS')) return;
+    throw error;
+  } finally {
+    await store.delete(key);
+  }
+  throw new ProxyError(
+    'STORE_INVALID',
+    `${store.url} does not honour conditional writes (it let an object be created twice): replicas would overwrite each other`,
+  );
+}
+
 export async function checkStore(
   store: ObjectStore,
   kind: StoreTarget['kind'],

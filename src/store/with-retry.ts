@@ -29,7 +29,17 @@ export interface RetryOptions {
   /** The n-th wait is drawn from [0, min(delayMaxMs, firstDelayMs · 2ⁿ)). */
   firstDelayMs: number;
   delayMaxMs: number;
+  /**
+   * Retries over all operations that a store in trouble gets before failures are told at once: each takes one, each success gives a
+   * tenth back. Default 500.
+   */
+  budgetMax?: number;
 }
+
+const BUDGET_MAX = 500;
+const BUDGET_PER_SUCCESS = 0.1;
+/** A store that says "slow down" is asked later than one that just failed. */
+const THROTTLED_FACTOR = 8;
 
 export function withRetry(store: ObjectStore, options: RetryOptions): ObjectStore {
   return new RetryingStore(store, options);
@@ -38,10 +48,12 @@ export function withRetry(store: ObjectStore, options: RetryOptions): ObjectStor
 class RetryingStore implements ObjectStore {
   readonly #store: ObjectStore;
   readonly #options: RetryOptions;
+  #budget: number;
 
   constructor(store: ObjectStore, options: RetryOptions) {
     this.#store = store;
     this.#options = options;
+    this.#budget = options.budgetMax ?? BUDGET_MAX;
   }
 
   get url(): string {
@@ -120,7 +132,9 @@ class RetryingStore implements ObjectStore {
   async #repeat<T>(act: () => Promise<T>): Promise<T> {
     for (let attempt = 1; ; attempt++) {
       try {
-        return await act();
+        const result = await act();
+        this.#budget = Math.min(this.#options.budgetMax ?? BUDGET_MAX, this.#budget + BUDGET_PER_SUCCESS);
+        return result;
       } catch (error) {
         await this.#waitOrThrow(error, attempt);
       }
@@ -129,7 +143,9 @@ class RetryingStore implements ObjectStore {
 
   async #waitOrThrow(error: unknown, attempt: number): Promise<void> {
     const { clock, random, attemptsMax, firstDelayMs, delayMaxMs } = this.#options;
-    if (!isProxyError(error) || !error.retryable || attempt >= attemptsMax) throw error;
-    await clock.sleep(random.next() * Math.min(delayMaxMs, firstDelayMs * 2 ** (attempt - 1)));
+    if (!isProxyError(error) || !error.retryable || attempt >= attemptsMax || this.#budget < 1) throw error;
+    this.#budget -= 1;
+    const firstMs = error.code === 'STORE_THROTTLED' ? firstDelayMs * THROTTLED_FACTOR : firstDelayMs;
+    await clock.sleep(random.next() * Math.min(delayMaxMs, firstMs * 2 ** (attempt - 1)));
   }
 }

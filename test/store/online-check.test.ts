@@ -4,7 +4,7 @@ import { ProxyError } from '../../src/core/errors.ts';
 import { systemRandom } from '../../src/core/random.ts';
 import { createMemoryStore } from '../../src/store/memory-store.ts';
 import type { ObjectStore, PutOptions } from '../../src/store/object-store.ts';
-import { checkStore } from '../../src/store/online-check.ts';
+import { checkConditions, checkStore } from '../../src/store/online-check.ts';
 
 const memory = () => createMemoryStore({ clock: systemClock });
 
@@ -50,6 +50,21 @@ describe('checking a store online', () => {
     expect(await failedOf(without(memory(), { list }), 'gcs')).toEqual([
       { step: 'list it', outcome: 'failed', reason: expect.stringContaining('storage.objects.list') },
     ]);
+  });
+
+  it('tells at start whether conditions are honoured, and leaves nothing behind', async () => {
+    const base = memory();
+    await checkConditions(base, systemRandom);
+    const put: ObjectStore['put'] = (key, body, { condition: _, ...rest }: PutOptions = {}) =>
+      base.put(key, body, rest);
+    await expect(checkConditions(without(base, { put }), systemRandom)).rejects.toMatchObject({
+      code: 'STORE_INVALID',
+      message: expect.stringMatching(/does not honour conditional writes/),
+    });
+    await expect(checkConditions(without(base, { put: denied }), systemRandom)).rejects.toMatchObject({
+      code: 'STORE_DENIED',
+    });
+    for await (const { key } of base.list('')) expect.unreachable(key);
   });
 
   it('sees a server that ignores conditions', async () => {

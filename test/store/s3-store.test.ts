@@ -1,5 +1,7 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { ListMultipartUploadsCommand } from '@aws-sdk/client-s3';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { systemClock } from '../../src/core/clock.ts';
 import { seededRandom, systemRandom } from '../../src/core/random.ts';
 import type { ByteSource, ObjectStore } from '../../src/store/object-store.ts';
@@ -9,6 +11,7 @@ import { storeSuite } from '../contract/store-suite.ts';
 import { startRecordingServer } from '../support/recording-server.ts';
 import { findS3Server, type S3Server, startS3Server } from '../support/servers/s3-server.ts';
 import { HOW_TO_INSTALL } from '../support/servers/server-process.ts';
+import { temporaryFolder } from '../support/temp-folder.ts';
 
 const MIB = 1024 * 1024;
 const clock = systemClock;
@@ -181,6 +184,33 @@ describe('what S3 is asked', () => {
     await server.close();
   });
 
+  it('with a web identity, as IRSA gives it to a pod', async () => {
+    const server = await startRecordingServer(({ body }) =>
+      body.includes('AssumeRoleWithWebIdentity')
+        ? { status: 200, headers: { 'content-type': 'text/xml' }, body: ASSUMED }
+        : fine,
+    );
+    const tokenFile = join(await temporaryFolder(), 'token');
+    await writeFile(tokenFile, 'the-web-identity-token');
+    vi.stubEnv('AWS_WEB_IDENTITY_TOKEN_FILE', tokenFile);
+    vi.stubEnv('AWS_ROLE_ARN', 'arn:aws:iam::123456789012:role/reductrai');
+    vi.stubEnv('AWS_ENDPOINT_URL_STS', server.url);
+    vi.stubEnv('AWS_EC2_METADATA_DISABLED', 'true');
+    try {
+      const store = await openS3Store({ bucket: 'b', pathStyle: true, endpoint: server.url }, { clock });
+      await store.put('k', Buffer.from('x'));
+    } finally {
+      vi.unstubAllEnvs();
+    }
+    const [assume, put] = server.requests;
+    const asked = new URLSearchParams(assume!.body.toString());
+    expect(asked.get('RoleArn')).toBe('arn:aws:iam::123456789012:role/reductrai');
+    expect(asked.get('WebIdentityToken')).toBe('the-web-identity-token');
+    expect(put!.headers['x-amz-security-token']).toBe('assumed-token');
+    expect(put!.headers.authorization).toContain('Credential=ASIAASSUMED/');
+    await server.close();
+  });
+
   it.each([
     [403, 'RequestTimeTooSkewed', 'STORE_DENIED', /clock of this machine/],
     [403, 'AccessDenied', 'STORE_DENIED', /AccessDenied/],
@@ -246,3 +276,7 @@ describe('what S3 is asked', () => {
     await server.close();
   });
 });
+
+const ASSUMED = `<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleWithWebIdentityResult>
+<Credentials><AccessKeyId>ASIAASSUMED</AccessKeyId><SecretAccessKey>s</SecretAccessKey><SessionToken>assumed-token</SessionToken>
+<Expiration>2099-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>`;

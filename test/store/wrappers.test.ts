@@ -50,6 +50,30 @@ const retrying = (store: ObjectStore, attemptsMax = 4) =>
   withRetry(store, { clock: systemClock, random: seededRandom(1), attemptsMax, firstDelayMs: 1, delayMaxMs: 2 });
 
 describe('retries', () => {
+  it('gives up at once when the store has used up its budget of retries', async () => {
+    const store = failing(Array.from({ length: 100 }, () => ({ code: 'STORE_UNAVAILABLE' as const })));
+    const clock = systemClock;
+    const options = { clock, random: seededRandom(1), attemptsMax: 5, firstDelayMs: 1, delayMaxMs: 2, budgetMax: 6 };
+    const patient = withRetry(store, options);
+    for (let n = 0; n < 4; n++) await expect(patient.head('k')).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' });
+    // Four first attempts and six retries.
+    expect(store.calls).toBe(10);
+  });
+
+  it('waits longer for a store that asks to slow down', async () => {
+    const waits: Record<string, number> = {};
+    for (const code of ['STORE_UNAVAILABLE', 'STORE_THROTTLED'] as const) {
+      const sleep = async (ms: number): Promise<void> => {
+        waits[code] = (waits[code] ?? 0) + ms;
+      };
+      const clock = { ...systemClock, sleep };
+      const random = { ...seededRandom(1), next: () => 0.5 };
+      const store = failing([{ code }]);
+      await withRetry(store, { clock, random, attemptsMax: 2, firstDelayMs: 10, delayMaxMs: 1000 }).head('k');
+    }
+    expect(waits).toEqual({ STORE_UNAVAILABLE: 5, STORE_THROTTLED: 40 });
+  });
+
   it('repeats what failed in passing, up to a bound', async () => {
     const store = failing([{ code: 'STORE_UNAVAILABLE' }, { code: 'STORE_THROTTLED' }, { code: 'STORE_CONFLICT' }]);
     await retrying(store).put('k', bytesOf('x'));
