@@ -37,6 +37,6 @@ azurite() {
 }
 
 azurite
-go_tool fake-gcs-server "github.com/fsouza/fake-gcs-server@$FAKE_GCS_SERVER"
 go_tool versitygw "github.com/versity/versitygw/cmd/versitygw@$VERSITYGW"
+go_tool fake-gcs-server "github.com/fsouza/fake-gcs-server@$FAKE_GCS_SERVER"
 ls "$folder/bin"
