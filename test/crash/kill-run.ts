@@ -209,14 +209,16 @@ async function run(vendor: FakeVendor, { kills, storeEnv, points }: Required<Kil
   await load.stop();
   // What the vendor has not taken when a process ends stays for the next life: the last one must deliver it all.
   const deadlineMs = Date.now() + 120_000;
-  let pending: unknown;
+  let pending = { vendor: -1, archive: -1 };
   do {
     await new Promise((resolve) => setTimeout(resolve, 100));
-    const status = await request(`${last.url}/status`);
-    pending = ((await status.body.json()) as { books: { forward: { datadog: { pending: number } } } }).books.forward
-      .datadog.pending;
-  } while (pending !== 0 && Date.now() < deadlineMs);
-  expect(pending).toBe(0);
+    const status = (await (await request(`${last.url}/status`)).body.json()) as {
+      books: { forward: { datadog: { pending: number } } };
+      archive: { pendingEnvelopes: number };
+    };
+    pending = { vendor: status.books.forward.datadog.pending, archive: status.archive.pendingEnvelopes };
+  } while ((pending.vendor !== 0 || pending.archive !== 0) && Date.now() < deadlineMs);
+  expect(pending).toEqual({ vendor: 0, archive: 0 });
   last.child.kill('SIGTERM');
   const end = await last.exited;
   expect(end, last.lines.slice(-20).join('\n')).toEqual({ code: 0, signal: null });
