@@ -1,11 +1,13 @@
 /**
  * Objects in Azure Blob Storage, as block blobs. Conditions and versions are ETags. Small bodies go up in one request with their MD5,
  * which the service checks; large ones as staged blocks, each with its MD5, of which nothing is visible before the list of blocks is
- * committed, under the condition. The SDK's own retries are off: with-retry.ts has them for every store.
+ * committed, under the condition. The SDK's own retries are off: with-retry.ts has them for every store. Every request ends in a
+ * bounded time: the SDK's limit is only a wish to the server, so what it does not answer is given up here.
  *
  * Source: Azure Blob Storage REST API (Put Blob, Put Block, Put Block List, Get Blob, List Blobs; conditional headers).
  */
 import { createHash } from 'node:crypto';
+import type { Readable } from 'node:stream';
 import { crc32 } from 'node:zlib';
 import {
   AnonymousCredential,
@@ -51,11 +53,13 @@ export interface AzureStoreSettings {
   partBytes?: number;
   /** Blocks of one body on their way, each in memory. Default 3. */
   partsAtOnceMax?: number;
-  /** Time for one request. Default 60 s. */
+  /** Time for one request, more for large ones on slow lines; of a download, time without a byte. Default 60 s. */
   requestTimeoutMs?: number;
 }
 
 const REQUEST_TIMEOUT_MS = 60_000;
+/** A line that is slower than this (128 KiB/s) is taken for a dead one. */
+const SLOWEST_BYTES_PER_MS = 131;
 /** The service's limit. */
 const BLOCKS_MAX = 50_000;
 const PAGE_KEYS = 1000;
@@ -63,10 +67,11 @@ const PAGE_KEYS = 1000;
 const WRITER = 'reductrai_writer';
 const CHECKSUM = 'reductrai_crc32';
 
+/** Of this process: two uploads at one instant differ. */
+let uploads = 0;
+
 export async function openAzureStore(settings: AzureStoreSettings, { clock }: { clock: Clock }): Promise<ObjectStore> {
-  const timeoutMs = settings.requestTimeoutMs ?? REQUEST_TIMEOUT_MS;
-  const options = { retryOptions: { maxTries: 1, tryTimeoutInMs: timeoutMs } };
-  const service = await serviceOf(settings, options);
+  const service = await serviceOf(settings, { retryOptions: { maxTries: 1 } });
   return new AzureStore(service.getContainerClient(settings.container), settings, clock);
 }
 
@@ -89,11 +94,13 @@ class AzureStore implements ObjectStore {
   readonly #container: ContainerClient;
   readonly #settings: AzureStoreSettings;
   readonly #clock: Clock;
+  readonly #timeoutMs: number;
 
   constructor(container: ContainerClient, settings: AzureStoreSettings, clock: Clock) {
     this.#container = container;
     this.#settings = settings;
     this.#clock = clock;
+    this.#timeoutMs = settings.requestTimeoutMs ?? REQUEST_TIMEOUT_MS;
     this.url = `azblob://${settings.account}/${settings.container}`;
   }
 
@@ -102,18 +109,22 @@ class AzureStore implements ObjectStore {
     if (range && (range.length === 0 || !isWhole(range))) return this.#getNothing(key, range);
     try {
       const blob = this.#blob(key);
-      const answer = await blob.download(range?.offset ?? 0, range?.length, { maxRetryRequests: 0 });
+      const answer = await this.#inTime('get', key, (abortSignal) =>
+        blob.download(range?.offset ?? 0, range?.length, { maxRetryRequests: 0, abortSignal }),
+      );
+      const stream = answer.readableStreamBody as Readable | undefined;
       const total = Number(/\/(\d+)$/.exec(answer.contentRange ?? '')?.[1] ?? answer.contentLength ?? 0);
-      if (range) checkRange(range.offset, range.length, total, key);
       const wanted = range?.length ?? total;
-      const bytes = await readAll(answer.readableStreamBody, wanted, key);
+      if (range && range.offset + wanted > total) stream?.destroy(); // Else it would hold its connection.
+      if (range) checkRange(range.offset, range.length, total, key);
+      const bytes = await this.#readAll(stream, wanted, key);
       const checksum = answer.metadata?.[CHECKSUM];
       if (!range && checksum !== undefined && checksum !== checksumOf(bytes)) {
         throw new ProxyError('STORE_CORRUPT', `Azure get ${key}: the bytes do not match their checksum`);
       }
       return { info: infoOf(key, total, answer.etag, answer.lastModified), bytes };
     } catch (error) {
-      const failure = azureErrorOf(error, 'get', key);
+      const failure = this.#errorOf(error, 'get', key);
       // An empty blob has no range, not even the whole.
       if (!range && isProxyError(failure, 'STORE_INVALID') && (error as { statusCode?: number }).statusCode === 416) {
         return this.#getNothing(key, { offset: 0, length: 0 });
@@ -134,14 +145,14 @@ class AzureStore implements ObjectStore {
   async head(key: string): Promise<ObjectHead | undefined> {
     checkKey(key);
     try {
-      const answer = await this.#blob(key).getProperties();
+      const answer = await this.#inTime('head', key, (abortSignal) => this.#blob(key).getProperties({ abortSignal }));
       const writer = answer.metadata?.[WRITER];
       return {
         ...infoOf(key, answer.contentLength ?? 0, answer.etag, answer.lastModified),
         ...(writer === undefined ? {} : { writer }),
       };
     } catch (error) {
-      const failure = azureErrorOf(error, 'head', key);
+      const failure = this.#errorOf(error, 'head', key);
       if (isProxyError(failure, 'STORE_ABSENT')) return undefined;
       throw failure;
     }
@@ -150,18 +161,23 @@ class AzureStore implements ObjectStore {
   async *list(prefix: string, options: ListOptions = {}): AsyncGenerator<ObjectInfo> {
     if (!canBePrefix(prefix)) return;
     const startAfter = options.startAfter ?? '';
-    // Services that know `startFrom` begin there (inclusive); others from the start, and what comes before is left out below. Their
-    // order is that of UTF-16: a key with units beyond the surrogates may come after others that ours puts behind it.
-    const canStart = startAfter !== '' && !/[\ud800-\uffff]/.test(startAfter);
+    // Services that know `startFrom` begin there (inclusive; it must lie within the prefix); others from the start, and what comes
+    // before is left out below. Their order is that of UTF-16: a key with units beyond the surrogates may come after others that ours
+    // puts behind it.
+    const canStart = startAfter !== '' && startAfter.startsWith(prefix) && !/[\ud800-\uffff]/.test(startAfter);
+    const abort = new AbortController();
     const pages = this.#container
-      .listBlobsFlat({ prefix, ...(canStart ? { startFrom: startAfter } : {}) })
+      .listBlobsFlat({ prefix, abortSignal: abort.signal, ...(canStart ? { startFrom: startAfter } : {}) })
       .byPage({ maxPageSize: PAGE_KEYS });
     for (;;) {
       let step: Awaited<ReturnType<typeof pages.next>>;
       try {
-        step = await pages.next();
+        step = await this.#inTime('list', prefix, (late) => {
+          late.addEventListener('abort', () => abort.abort());
+          return pages.next();
+        });
       } catch (error) {
-        throw azureErrorOf(error, 'list', prefix);
+        throw this.#errorOf(error, 'list', prefix);
       }
       if (step.done) return;
       for (const { name, properties } of step.value.segment.blobItems) {
@@ -178,14 +194,20 @@ class AzureStore implements ObjectStore {
     const { condition, writer } = options;
     try {
       const bytes = await wholeOf(body);
-      const answer = await this.#blob(key).upload(bytes, sizeBytes, {
+      const kept = {
         ...this.#kept(writer, body instanceof Uint8Array ? bytes : undefined),
         conditions: conditionsOf(condition),
         transactionalContentMD5: md5Of(bytes),
-      });
+      };
+      const answer = await this.#inTime(
+        'put',
+        key,
+        (abortSignal) => this.#blob(key).upload(bytes, sizeBytes, { ...kept, abortSignal }),
+        sizeBytes,
+      );
       return infoOf(key, sizeBytes, answer.etag, answer.lastModified ?? new Date(this.#clock.nowMs()));
     } catch (error) {
-      throw azureErrorOf(error, 'put', key, condition?.kind === 'unchanged');
+      throw this.#errorOf(error, 'put', key, condition?.kind === 'unchanged');
     }
   }
 
@@ -193,26 +215,38 @@ class AzureStore implements ObjectStore {
     const sizeBytes = sizeOf(body);
     // The condition counts when the blocks are committed; what cannot succeed is not begun.
     if (condition) await this.#checkBefore(key, condition);
-    const { partBytes = PART_BYTES_DEFAULT, partsAtOnceMax = PARTS_AT_ONCE_DEFAULT } = this.#settings;
+    const { partBytes = PART_BYTES_DEFAULT, partsAtOnceMax = PARTS_AT_ONCE_DEFAULT, encryptionScope } = this.#settings;
+    // Blocks are encrypted as they come: with the very scope of the blob, or they cannot become part of it.
+    const scope = encryptionScope ? { encryptionScope } : {};
     const blob = this.#blob(key);
     // Two writers of one key must not use each other's blocks; ids of one blob are all of one length.
-    const upload = createHash('sha256').update(`${writer ?? ''} ${this.#clock.nowMs()} ${this.#clock.monotonicMs()}`);
+    const instant = `${this.#clock.nowMs()} ${this.#clock.monotonicMs()} ${++uploads}`;
+    const upload = createHash('sha256').update(`${writer ?? ''} ${instant}`);
     const mark = upload.digest('hex').slice(0, 24);
     try {
       const ids = await inParts(partsOf(sizeBytes, partBytes, BLOCKS_MAX), partsAtOnceMax, async (part) => {
         const id = Buffer.from(`${mark}-${String(part.index).padStart(6, '0')}`).toString('base64');
         const bytes = await pieceOf(body, part.offset, part.length);
-        await blob.stageBlock(id, bytes, part.length, { transactionalContentMD5: md5Of(bytes) });
+        const kept = { ...scope, transactionalContentMD5: md5Of(bytes) };
+        await this.#inTime(
+          'put',
+          key,
+          (abortSignal) => blob.stageBlock(id, bytes, part.length, { ...kept, abortSignal }),
+          part.length,
+        );
         return id;
       });
-      const answer = await blob.commitBlockList(ids, {
+      const kept = {
         ...this.#kept(writer, body instanceof Uint8Array ? body : undefined),
         conditions: conditionsOf(condition),
-      });
+      };
+      const answer = await this.#inTime('put', key, (abortSignal) =>
+        blob.commitBlockList(ids, { ...kept, abortSignal }),
+      );
       return infoOf(key, sizeBytes, answer.etag, answer.lastModified ?? new Date(this.#clock.nowMs()));
     } catch (error) {
       // Blocks that are not committed are never visible; the service removes them after a week.
-      throw azureErrorOf(error, 'put', key, condition?.kind === 'unchanged');
+      throw this.#errorOf(error, 'put', key, condition?.kind === 'unchanged');
     }
   }
 
@@ -225,15 +259,66 @@ class AzureStore implements ObjectStore {
   async delete(key: string): Promise<void> {
     checkKey(key);
     try {
-      await this.#blob(key).delete();
+      await this.#inTime('delete', key, (abortSignal) => this.#blob(key).delete({ abortSignal }));
     } catch (error) {
-      const failure = azureErrorOf(error, 'delete', key);
+      const failure = this.#errorOf(error, 'delete', key);
       if (!isProxyError(failure, 'STORE_ABSENT')) throw failure;
     }
   }
 
   async close(): Promise<void> {
     // The SDK keeps connections of its own, which end by themselves.
+  }
+
+  #errorOf(error: unknown, action: string, key: string, isConditional = false): ProxyError {
+    return azureErrorOf(error, action, key, { isConditional, nowMs: this.#clock.nowMs() });
+  }
+
+  /** What gets no answer in time is given up; it may yet happen. Covers getting a token, too. */
+  async #inTime<T>(
+    action: string,
+    key: string,
+    act: (abortSignal: AbortSignal) => Promise<T>,
+    sentBytes = 0,
+  ): Promise<T> {
+    const withinMs = Math.ceil(this.#timeoutMs + sentBytes / SLOWEST_BYTES_PER_MS);
+    const abort = new AbortController();
+    const { promise: late, reject } = Promise.withResolvers<never>();
+    const cancel = this.#clock.after(withinMs, () => {
+      reject(new ProxyError('STORE_UNAVAILABLE', `Azure ${action} ${key}: no answer within ${withinMs} ms`));
+      abort.abort();
+    });
+    try {
+      return await Promise.race([act(abort.signal), late]);
+    } finally {
+      cancel();
+    }
+  }
+
+  async #readAll(stream: Readable | undefined, length: number, key: string): Promise<Uint8Array> {
+    const bytes = new Uint8Array(length);
+    let at = 0;
+    const watch = (): (() => void) =>
+      this.#clock.after(this.#timeoutMs, () => {
+        const said = `nothing for ${this.#timeoutMs} ms after ${at} of ${length} bytes`;
+        stream?.destroy(new ProxyError('STORE_UNAVAILABLE', `Azure get ${key}: ${said}`));
+      });
+    let cancel = watch();
+    try {
+      for await (const piece of (stream ?? []) as AsyncIterable<Buffer>) {
+        cancel();
+        if (at + piece.byteLength > length) {
+          throw new ProxyError('STORE_UNAVAILABLE', `Azure get ${key}: more came than ${length} bytes`);
+        }
+        bytes.set(piece, at);
+        at += piece.byteLength;
+        cancel = watch();
+      }
+    } finally {
+      cancel();
+    }
+    if (at !== length) throw new ProxyError('STORE_UNAVAILABLE', `Azure get ${key}: ${at} of ${length} bytes came`);
+    return bytes;
   }
 
   #blob(key: string): BlockBlobClient {
@@ -257,22 +342,6 @@ class AzureStore implements ObjectStore {
 function conditionsOf(condition: PutCondition | undefined): BlobRequestConditions {
   if (!condition) return {};
   return condition.kind === 'absent' ? { ifNoneMatch: '*' } : { ifMatch: `"${condition.version}"` };
-}
-
-async function readAll(stream: NodeJS.ReadableStream | undefined, length: number, key: string): Promise<Uint8Array> {
-  const bytes = new Uint8Array(length);
-  let at = 0;
-  if (stream) {
-    for await (const piece of stream as AsyncIterable<Buffer>) {
-      if (at + piece.byteLength > length) {
-        throw new ProxyError('STORE_UNAVAILABLE', `Azure get ${key}: more came than ${length} bytes`);
-      }
-      bytes.set(piece, at);
-      at += piece.byteLength;
-    }
-  }
-  if (at !== length) throw new ProxyError('STORE_UNAVAILABLE', `Azure get ${key}: ${at} of ${length} bytes came`);
-  return bytes;
 }
 
 function isWhole({ offset, length }: ByteRange): boolean {

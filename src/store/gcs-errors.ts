@@ -10,6 +10,8 @@ interface GcsFailure {
 }
 
 const THROTTLED = /rateLimitExceeded|userRateLimitExceeded|quotaExceeded|slow ?down/i;
+/** Of an object that is not there it says `No such object: <bucket>/<key>`, and either may have any name. */
+const BUCKET_GONE = /^(the specified bucket does not exist|no such bucket)|bucket not found/i;
 /** The bytes were damaged on the way: sending them again helps. */
 const DAMAGED = /(md5|crc32c|checksum|hash).*(match|differ)|FILE_NO_UPLOAD|CONTENT_DOWNLOAD_MISMATCH/i;
 
@@ -28,7 +30,7 @@ export function gcsErrorOf(error: unknown, action: string, key: string, isCondit
   if (status === 412 || status === 304) return make('STORE_EXISTS');
   if (status === 404) {
     // To write one needs no object, only the bucket.
-    if (/bucket/i.test(text) || (action === 'put' && !isConditional))
+    if (BUCKET_GONE.test(text) || (action === 'put' && !isConditional))
       return make('STORE_INVALID', `no such bucket: ${detail}`);
     return make(isConditional ? 'STORE_EXISTS' : 'STORE_ABSENT');
   }

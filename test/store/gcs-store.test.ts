@@ -124,6 +124,8 @@ describe('what GCS is asked', () => {
     [{ code: 'ECONNRESET' }, 'STORE_UNAVAILABLE'],
     [{ code: 400 }, 'STORE_INVALID'],
     [{ code: 404 }, 'STORE_ABSENT'],
+    [{ code: 404, message: 'No such object: my-bucket/k' }, 'STORE_ABSENT'],
+    [{ code: 404, message: 'The specified bucket does not exist.' }, 'STORE_INVALID'],
   ])('%j is %s', (failure, code) => {
     expect(gcsErrorOf(Object.assign(new Error('said'), failure), 'get', 'k').code).toBe(code);
   });
