@@ -370,7 +370,10 @@ export const SETTINGS = {
       env: ['GCS_CREDENTIALS_PATH'],
       help: "Service account's key file; without it application default credentials are used.",
     }),
-    endpoint: url({ env: ['GCS_ENDPOINT'], help: 'Another endpoint, for test servers; without credentials.' }),
+    endpoint: url({
+      env: ['GCS_ENDPOINT'],
+      help: 'Another endpoint; by plain http without credentials, for test servers.',
+    }),
     storageClass: text({ env: ['GCS_STORAGE_CLASS'], help: 'Storage class of what is written.' }),
     kmsKey: text({ env: ['GCS_KMS_KEY'], help: 'Resource name of a Cloud KMS key.' }),
   },

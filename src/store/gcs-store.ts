@@ -6,10 +6,10 @@
  * Source: Cloud Storage JSON API (objects.insert, get, list, delete; resumable uploads; request preconditions).
  */
 import { createHash } from 'node:crypto';
-import { Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
+import type { Readable } from 'node:stream';
 import { crc32 } from 'node:zlib';
-import { type Bucket, type File, type FileMetadata, Storage } from '@google-cloud/storage';
+import { type Bucket, CRC32C, type File, type FileMetadata, Storage } from '@google-cloud/storage';
+import { request } from 'undici';
 import type { Clock } from '../core/clock.ts';
 import { isProxyError, ProxyError } from '../core/errors.ts';
 import { KIB } from '../core/limits.ts';
@@ -35,7 +35,7 @@ export interface GcsStoreSettings {
   projectId?: string;
   /** Service account's key file; without it application default credentials, workload identity among them. */
   keyFile?: string;
-  /** Another server; it is spoken to without credentials. */
+  /** Another server, e.g. a private endpoint. By plain `http:` it is spoken to without credentials. */
   endpoint?: string;
   /** Of what is written, e.g. COLDLINE; default: the bucket's. */
   storageClass?: string;
@@ -49,20 +49,16 @@ export interface GcsStoreSettings {
 
 const REQUEST_TIMEOUT_MS = 60_000;
 const CHUNK_STEP_BYTES = 256 * KIB;
-/** What a stream hands on at once. */
-const PIECE_BYTES = 1024 * KIB;
 const PAGE_KEYS = 1000;
-/** Times that an object may be replaced between looking at it and reading it. */
-const ROUNDS_MAX = 16;
 const WRITER = 'reductrai-writer';
 const CHECKSUM = 'reductrai-crc32';
 
 export async function openGcsStore(settings: GcsStoreSettings, { clock }: { clock: Clock }): Promise<ObjectStore> {
   const { projectId, keyFile, endpoint } = settings;
   const storage = new Storage({
-    ...(projectId ? { projectId } : endpoint ? { projectId: 'none' } : {}),
+    ...(projectId ? { projectId } : isBare(endpoint) ? { projectId: 'none' } : {}),
     ...(keyFile ? { keyFilename: keyFile } : {}),
-    ...(endpoint ? { apiEndpoint: endpoint, useAuthWithCustomEndpoint: false } : {}),
+    ...(endpoint ? { apiEndpoint: endpoint, useAuthWithCustomEndpoint: !isBare(endpoint) } : {}),
     retryOptions: { autoRetry: false, maxRetries: 0 },
     timeout: settings.requestTimeoutMs ?? REQUEST_TIMEOUT_MS,
   });
@@ -82,40 +78,49 @@ class GcsStore implements ObjectStore {
     this.url = `gs://${settings.bucket}`;
   }
 
+  /** One request: the answer's headers tell the generation whose bytes follow, which the library's own download does not. */
   async get(key: string, range?: ByteRange): Promise<ObjectBytes> {
     checkKey(key);
-    for (let round = 0; round < ROUNDS_MAX; round++) {
-      const got = await this.#getVersion(key, range);
-      if (got) return got;
-    }
-    throw new ProxyError('STORE_CONFLICT', `GCS get ${key}: replaced again and again while being read`);
-  }
-
-  /** Undefined: the version that was looked at is gone already. */
-  async #getVersion(key: string, range: ByteRange | undefined): Promise<ObjectBytes | undefined> {
-    let isKnown = false;
     try {
-      const metadata = await this.#metadataOf(this.#bucket.file(key));
-      isKnown = true;
-      const info = this.#infoOf(key, metadata);
+      if (range?.length === 0) {
+        const info = this.#infoOf(key, await this.#metadataOf(this.#bucket.file(key)));
+        checkRange(range.offset, 0, info.sizeBytes, key);
+        return { info, bytes: new Uint8Array(0) };
+      }
+      const { endpoint, requestTimeoutMs = REQUEST_TIMEOUT_MS } = this.#settings;
+      const { apiEndpoint, authClient } = this.#bucket.storage;
+      const url = `${apiEndpoint}/storage/v1/b/${encodeURIComponent(this.#bucket.name)}/o/${encodeURIComponent(key)}?alt=media`;
+      const permission = isBare(endpoint) ? {} : Object.fromEntries(await authClient.getRequestHeaders(url));
+      const wanted = range && { range: `bytes=${range.offset}-${range.offset + range.length - 1}` };
+      const answer = await request(url, {
+        headers: { ...permission, ...wanted },
+        headersTimeout: requestTimeoutMs,
+        bodyTimeout: requestTimeoutMs,
+      });
+      if (answer.statusCode !== 200 && answer.statusCode !== 206) {
+        throw Object.assign(new Error(messageIn(await answer.body.text())), { code: answer.statusCode });
+      }
+      const said = (name: string): string | undefined => answer.headers[name]?.toString();
+      const info = this.#infoOf(key, {
+        size: said('x-goog-stored-content-length') ?? said('content-length')!,
+        generation: said('x-goog-generation')!,
+        updated: said('last-modified')!,
+      });
       const { offset, length } = range ?? { offset: 0, length: info.sizeBytes };
-      checkRange(offset, length, info.sizeBytes, key);
-      if (length === 0) return { info, bytes: new Uint8Array(0) };
-      const file = this.#bucket.file(key, { generation: info.version });
-      const bytes = await readAll(
-        file.createReadStream({ start: offset, end: offset + length - 1, validation: false, decompress: false }),
-        length,
-        key,
-      );
-      const checksum = metadata.metadata?.[CHECKSUM];
+      try {
+        checkRange(offset, length, info.sizeBytes, key);
+      } catch (error) {
+        answer.body.on('error', () => {}).destroy();
+        throw error;
+      }
+      const bytes = await readAll(answer.body, length, key);
+      const checksum = said(`x-goog-meta-${CHECKSUM}`);
       if (!range && checksum !== undefined && checksum !== checksumOf(bytes)) {
         throw new ProxyError('STORE_CORRUPT', `GCS get ${key}: the bytes do not match their checksum`);
       }
       return { info, bytes };
     } catch (error) {
-      const failure = gcsErrorOf(error, 'get', key);
-      if (isKnown && isProxyError(failure, 'STORE_ABSENT')) return undefined;
-      throw failure;
+      throw gcsErrorOf(error, 'get', key);
     }
   }
 
@@ -165,6 +170,7 @@ class GcsStore implements ObjectStore {
     const file = this.#bucket.file(key, kmsKeyName ? { kmsKeyName } : {});
     try {
       const metadata = await this.#kept(body, options.writer);
+      let made: FileMetadata;
       if (sizeBytes <= (this.#settings.partBytes ?? PART_BYTES_DEFAULT)) {
         const bytes = Buffer.from(await wholeOf(body));
         const md5Hash = createHash('md5').update(bytes).digest('base64');
@@ -174,34 +180,74 @@ class GcsStore implements ObjectStore {
           preconditionOpts,
           metadata: { ...metadata, md5Hash },
         });
+        made = file.metadata;
       } else {
-        await this.#putInChunks(file, body, preconditionOpts, metadata);
+        made = await this.#putInChunks(file, body, preconditionOpts, metadata);
       }
-      return { ...this.#infoOf(key, file.metadata), sizeBytes };
+      return { ...this.#infoOf(key, made), sizeBytes };
     } catch (error) {
       throw gcsErrorOf(error, 'put', key, condition?.kind === 'unchanged');
     }
   }
 
+  /**
+   * A resumable upload: a session, opened with conditions and metadata, then chunks one after the other. Only the last one makes the
+   * object visible. The session's address is itself the permission, so chunks need no token.
+   */
   async #putInChunks(
     file: File,
     body: ObjectBody,
     preconditionOpts: { ifGenerationMatch?: number | string },
     metadata: FileMetadata,
-  ): Promise<void> {
-    const { partBytes = PART_BYTES_DEFAULT } = this.#settings;
-    const chunkSize = Math.max(CHUNK_STEP_BYTES, Math.floor(partBytes / CHUNK_STEP_BYTES) * CHUNK_STEP_BYTES);
-    await pipeline(
-      Readable.from(piecesOf(body), { objectMode: false, highWaterMark: PIECE_BYTES }),
-      file.createWriteStream({
-        resumable: true,
-        chunkSize,
-        // The library compares its own CRC-32C with the server's, and removes an object that differs.
-        validation: 'crc32c',
-        preconditionOpts,
-        metadata,
-      }),
-    );
+  ): Promise<FileMetadata> {
+    const sizeBytes = sizeOf(body);
+    const { partBytes = PART_BYTES_DEFAULT, requestTimeoutMs = REQUEST_TIMEOUT_MS } = this.#settings;
+    const chunkBytes = Math.max(CHUNK_STEP_BYTES, Math.floor(partBytes / CHUNK_STEP_BYTES) * CHUNK_STEP_BYTES);
+    const [session] = await file.createResumableUpload({ preconditionOpts, metadata });
+    const limits = { headersTimeout: requestTimeoutMs, bodyTimeout: requestTimeoutMs };
+    const sum = new CRC32C();
+    let summed = 0;
+    try {
+      for (let at = 0; ; ) {
+        const chunk = await pieceOf(body, at, Math.min(chunkBytes, sizeBytes - at));
+        const end = at + chunk.byteLength;
+        // What the server kept only a part of is sent again, but counted once.
+        sum.update(Buffer.from(chunk.buffer, chunk.byteOffset + (summed - at), end - summed));
+        summed = end;
+        const answer = await request(session, {
+          method: 'PUT',
+          headers: { 'content-range': `bytes ${at}-${end - 1}/${sizeBytes}` },
+          body: chunk,
+          ...limits,
+        });
+        const said = await answer.body.text();
+        if (answer.statusCode === 308) {
+          const kept = Number(/-(\d+)$/.exec(String(answer.headers.range ?? ''))?.[1] ?? -1) + 1;
+          if (kept <= at || kept > end || kept === sizeBytes) {
+            throw new ProxyError('STORE_UNAVAILABLE', `GCS put ${file.name}: ${kept} bytes kept after ${at}-${end}`);
+          }
+          at = kept;
+          continue;
+        }
+        if (answer.statusCode !== 200 && answer.statusCode !== 201) {
+          throw Object.assign(new Error(messageIn(said)), { code: answer.statusCode });
+        }
+        if (end !== sizeBytes) throw new ProxyError('STORE_UNAVAILABLE', `GCS put ${file.name}: ended at ${end}`);
+        const made = JSON.parse(said) as FileMetadata;
+        if (made.crc32c !== undefined && made.crc32c !== sum.toString()) {
+          await this.#bucket.file(file.name).delete({ ifGenerationMatch: Number(made.generation) });
+          throw new ProxyError('STORE_UNAVAILABLE', `GCS put ${file.name}: the bytes were damaged on the way`);
+        }
+        return made;
+      }
+    } catch (error) {
+      // Sessions end by themselves within a week; this one is not needed any more.
+      await request(session, { method: 'DELETE', ...limits }).then(
+        ({ body: rest }) => rest.dump(),
+        () => {},
+      );
+      throw error;
+    }
   }
 
   async delete(key: string): Promise<void> {
@@ -246,10 +292,17 @@ class GcsStore implements ObjectStore {
   }
 }
 
-async function* piecesOf(body: ObjectBody): AsyncGenerator<Uint8Array> {
-  const sizeBytes = sizeOf(body);
-  for (let at = 0; at < sizeBytes; at += PIECE_BYTES) {
-    yield await pieceOf(body, at, Math.min(PIECE_BYTES, sizeBytes - at));
+/** Keys and tokens never go over a line that others can read. */
+function isBare(endpoint: string | undefined): boolean {
+  return endpoint !== undefined && !endpoint.startsWith('https:');
+}
+
+/** What an answer of the JSON API says went wrong. */
+function messageIn(answer: string): string {
+  try {
+    return String((JSON.parse(answer) as { error?: { message?: string } }).error?.message ?? answer);
+  } catch {
+    return answer.slice(0, 500);
   }
 }
 

@@ -1,4 +1,7 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { getCACertificates, setDefaultCACertificates } from 'node:tls';
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { systemClock } from '../../src/core/clock.ts';
 import { seededRandom } from '../../src/core/random.ts';
 import { gcsErrorOf } from '../../src/store/gcs-errors.ts';
@@ -8,6 +11,8 @@ import { storeSuite } from '../contract/store-suite.ts';
 import { startRecordingServer } from '../support/recording-server.ts';
 import { findGcsServer, type GcsServer, startGcsServer } from '../support/servers/gcs-server.ts';
 import { HOW_TO_INSTALL } from '../support/servers/server-process.ts';
+import { temporaryFolder } from '../support/temp-folder.ts';
+import { createTlsCertificate } from '../support/tls-certificate.ts';
 
 const MIB = 1024 * 1024;
 const clock = systemClock;
@@ -138,5 +143,54 @@ describe('what GCS is asked', () => {
       code: 'STORE_DENIED',
       message: expect.stringMatching(/clock/),
     });
+  });
+});
+
+describe('the identity of a workload', () => {
+  const tls = createTlsCertificate(new Date(clock.nowMs()));
+  const trusted = getCACertificates('default');
+  beforeAll(() => setDefaultCACertificates([...trusted, tls.cert]));
+  afterAll(() => setDefaultCACertificates(trusted));
+  afterEach(() => vi.unstubAllEnvs());
+
+  it('the token in the file is exchanged for one of the storage, and every request bears that', async () => {
+    const server = await startRecordingServer(({ path }) => {
+      const said = path.endsWith('/token')
+        ? { access_token: 'token-1', issued_token_type: 'x', token_type: 'Bearer', expires_in: 3600 }
+        : { name: 'k', size: '5', generation: '7', updated: '2026-01-01T00:00:00Z' };
+      return { status: 200, headers: { 'content-type': 'application/json' }, body: JSON.stringify(said) };
+    }, tls);
+    const folder = await temporaryFolder();
+    const token = join(folder, 'token');
+    const credentials = join(folder, 'credentials.json');
+    await writeFile(token, 'assertion-1');
+    await writeFile(
+      credentials,
+      JSON.stringify({
+        type: 'external_account',
+        audience: '//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/q',
+        subject_token_type: 'urn:ietf:params:oauth:token-type:jwt',
+        token_url: `${server.url}/v1/token`,
+        credential_source: { file: token },
+      }),
+    );
+    vi.stubEnv('GOOGLE_APPLICATION_CREDENTIALS', credentials);
+    vi.stubEnv('GOOGLE_CLOUD_PROJECT', 'project-1');
+    const store = await openGcsStore({ bucket: 'b', endpoint: server.url }, { clock });
+    await store.put('k', Buffer.from('hello'));
+    await store.get('k', { offset: 0, length: 1 }).catch(() => {});
+    const [exchange, ...asked] = server.requests;
+    expect(Object.fromEntries(new URLSearchParams(exchange!.body.toString()))).toMatchObject({
+      grant_type: 'urn:ietf:params:oauth:grant-type:token-exchange',
+      audience: expect.stringContaining('/workloadIdentityPools/p/providers/q'),
+      scope: expect.stringContaining('devstorage'),
+      subject_token: 'assertion-1',
+    });
+    expect(asked.map(({ method, path }) => `${method} ${path}`)).toEqual([
+      'POST /upload/storage/v1/b/b/o',
+      'GET /storage/v1/b/b/o/k',
+    ]);
+    for (const { headers } of asked) expect(headers.authorization).toBe('Bearer token-1');
+    await server.close();
   });
 });

@@ -1,5 +1,6 @@
 /** An HTTP server that keeps every request and answers what it is told: to assert what is sent to a cloud that is not there. */
-import { createServer, type IncomingHttpHeaders } from 'node:http';
+import { createServer, type IncomingHttpHeaders, type RequestListener } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 
 export interface RecordedRequest {
@@ -24,9 +25,11 @@ export interface RecordingServer {
 
 export async function startRecordingServer(
   answer: (request: RecordedRequest) => RecordedAnswer,
+  /** Of `localhost`; without it plain HTTP is spoken. */
+  tls?: { key: string; cert: string },
 ): Promise<RecordingServer> {
   const requests: RecordedRequest[] = [];
-  const server = createServer((incoming, outgoing) => {
+  const listener: RequestListener = (incoming, outgoing) => {
     const chunks: Buffer[] = [];
     incoming.on('data', (chunk: Buffer) => chunks.push(chunk));
     incoming.on('end', () => {
@@ -43,10 +46,11 @@ export async function startRecordingServer(
       outgoing.writeHead(status, { 'content-length': Buffer.byteLength(body), ...headers });
       outgoing.end(request.method === 'HEAD' ? undefined : body);
     });
-  });
+  };
+  const server = tls ? createTlsServer(tls, listener) : createServer(listener);
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    url: `${tls ? 'https://localhost' : 'http://127.0.0.1'}:${(server.address() as AddressInfo).port}`,
     requests,
     close: () =>
       new Promise((resolve) => {
