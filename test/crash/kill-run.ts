@@ -161,6 +161,7 @@ async function run(vendor: FakeVendor, { kills, storeEnv, points }: Required<Kil
   const load = new Load();
   const killed: Record<string, number> = {};
   let untold = 0;
+  const spentMs = { starting: 0, living: 0 };
   for (let life = 0; life < kills; life++) {
     // Killed between an answer and its confirmation, an equal body sent next cannot be told from a retry (promise 2).
     const named = life % 2 === 0;
@@ -171,6 +172,7 @@ async function run(vendor: FakeVendor, { kills, storeEnv, points }: Required<Kil
     vendor.script(named ? VENDOR_SCRIPTS[point] : undefined);
     const lifeEnv = named && point === 'spill-link' ? { ...env, REDUCTRAI_FORWARD_SPILL_SHARE: '0.01' } : env;
     let proxy: ProxyProcess;
+    const startingAtMs = performance.now();
     try {
       proxy = await startProxy({ dataFolder: folder, env: lifeEnv, ...(killAt ? { killAt } : {}) });
     } catch (error) {
@@ -179,6 +181,8 @@ async function run(vendor: FakeVendor, { kills, storeEnv, points }: Required<Kil
       killed[killAt] = (killed[killAt] ?? 0) + 1;
       continue;
     }
+    spentMs.starting += performance.now() - startingAtMs;
+    const bornAtMs = performance.now();
     load.url = proxy.url;
     if (load.clients.length === 0) load.start(1);
     // The life counts from its first acknowledgement: starting takes longer than living.
@@ -198,6 +202,7 @@ async function run(vendor: FakeVendor, { kills, storeEnv, points }: Required<Kil
     const label = proxy.child.signalCode === 'SIGKILL' ? killAt! : 'random';
     killed[label] = (killed[label] ?? 0) + 1;
     const diedAtMs = performance.now();
+    spentMs.living += diedAtMs - bornAtMs;
     await proxy.kill('SIGKILL');
     // Also answers that were on their way through this process while the other died.
     await new Promise((resolve) => setTimeout(resolve, UNTOLD_MS));
@@ -260,5 +265,5 @@ async function run(vendor: FakeVendor, { kills, storeEnv, points }: Required<Kil
   }
   expect([...acknowledged.keys()].filter((key) => !atVendor.has(key))).toEqual([]);
   expect(vendor.violations).toEqual([]);
-  return `${acknowledged.size} envelopes, ${acknowledged.get('logs:equal')} equal on purpose (${missing} taken for retries; ${untold} deaths within ${UNTOLD_MS} ms of their answer), kills: ${JSON.stringify(killed)}`;
+  return `${acknowledged.size} envelopes, ${acknowledged.get('logs:equal')} equal on purpose (${missing} taken for retries; ${untold} deaths within ${UNTOLD_MS} ms of their answer), ${Math.round(spentMs.starting / 1000)} s starting, ${Math.round(spentMs.living / 1000)} s living, kills: ${JSON.stringify(killed)}`;
 }
