@@ -25,6 +25,10 @@ export function seededRandom(seed: number): Random {
   };
   return {
     next,
-    bytes: (count) => Uint8Array.from({ length: count }, () => Math.floor(next() * 256)),
+    bytes: (count) => {
+      const bytes = new Uint8Array(count);
+      for (let i = 0; i < count; i++) bytes[i] = next() * 256;
+      return bytes;
+    },
   };
 }

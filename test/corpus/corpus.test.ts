@@ -222,7 +222,12 @@ async function sendAll(corpus: string, sources: CorpusSource[], sender: Sender):
   return counts.sort((a, b) => (a.source < b.source ? -1 : 1));
 }
 
-/** Everything that a converted body is sent as. */
+/** One of the forms, chosen by chance. */
+function inTurn(forms: (() => SentBody)[], seed: string): SentBody[] {
+  return [forms[Math.floor(seeded(`${seed} turn`) * forms.length)]!()];
+}
+
+/** Everything that a converted body is sent as: of a sample one form each, of the whole corpus all forms. */
 function formsOf({ source, index, text }: CorpusBody): SentBody[] {
   const seed = `${SEED} ${source.name} ${index}`;
   const isRare = (form: string): boolean => seeded(`${seed} ${form}`) < 1 / RARE_FORM_EVERY;
@@ -232,14 +237,21 @@ function formsOf({ source, index, text }: CorpusBody): SentBody[] {
       const path = isRare('input') ? '/v1/input' : '/api/v2/logs';
       return [{ path, contentType: 'application/json', signal: 'logs', body: Buffer.from(text), items }];
     }
-    case 'metrics':
+    case 'metrics': {
+      const rare = [() => sketches(text), () => seriesV1Json(text)];
+      if (IS_SAMPLE) return inTurn([() => seriesJson(text), () => seriesProtobuf(text), ...rare], seed);
       return [
         seriesJson(text),
         seriesProtobuf(text),
         ...(isRare('sketches') ? [sketches(text)] : []),
         ...(isRare('v1') ? [seriesV1Json(text)] : []),
       ];
+    }
     case 'traces':
+      if (IS_SAMPLE) {
+        const others = reencodedSpans(text, seed);
+        return inTurn([() => spansJson(text), ...others.map((other) => () => other)], seed);
+      }
       return [spansJson(text), ...reencodedSpans(text, seed)];
   }
 }

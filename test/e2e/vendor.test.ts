@@ -276,7 +276,7 @@ async function deadLetters(folder: string) {
 }
 
 describe('a backlog larger than the journal', () => {
-  const BUDGET_BYTES = 8 * MIB;
+  const BUDGET_BYTES = 4 * MIB;
   /** Between a caller's requests: with a journal this small, a load that a slow disk can spill. */
   const PACE_MS = 50;
   const cases: [name: string, begin: (vendor: FakeVendor) => Promise<void>][] = [

@@ -10,7 +10,7 @@ import type { ObjectStore } from '../../src/store/object-store.ts';
 import { createManualClock } from '../support/manual-clock.ts';
 import { createSimulatedDisk, type SimulatedDisk } from '../support/simulated-disk.ts';
 
-const SEEDS = 1200;
+const SEEDS = 1024;
 const LIVES = 3;
 const WRITERS = 4;
 

@@ -1,0 +1,18 @@
+/**
+ * Before all tests: the product is started and ended once, so that its compiled code is in the cache. Processes that tests kill never
+ * write it, and would each compile everything anew.
+ */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { startProxy } from './proxy-process.ts';
+
+export default async function warmUp(): Promise<void> {
+  const dataFolder = await mkdtemp(join(tmpdir(), 'reductrai-warm-up-'));
+  try {
+    const proxy = await startProxy({ dataFolder, startWithinMs: 60_000 });
+    await proxy.kill('SIGTERM');
+  } finally {
+    await rm(dataFolder, { recursive: true, force: true });
+  }
+}
