@@ -1,7 +1,8 @@
 /**
  * Real telemetry through the real process: a seeded sample of every corpus source (all of it with CORPUS_SHARE=1) goes in over HTTP
- * as JSON, protobuf and msgpack in every content encoding. What `export` gives back must equal it item by item, and the vendor (for
- * tracers' routes the Agent) must have received every body byte-identical.
+ * as JSON, protobuf or msgpack (each body in one form; in all of them with CORPUS_FORMS=all) in every content encoding. What
+ * `export` gives back must equal it item by item, and the vendor (for tracers' routes the Agent) must have received every body
+ * byte-identical.
  */
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -36,6 +37,8 @@ const SEED = process.env.CORPUS_SEED || 'corpus';
 /** For looking at a part by hand; a run that counts has none. */
 const ONLY = process.env.CORPUS_ONLY;
 const IS_SAMPLE = SHARE < 1;
+/** Each body in all forms, not in one of them: takes several times as long. */
+const IN_ALL_FORMS = process.env.CORPUS_FORMS === 'all';
 const KEY = '0123456789abcdef0123456789abcdef';
 const KINDS: SourceKind[] = ['logs', 'metrics', 'traces'];
 const CONVERTERS_AT_ONCE = 2;
@@ -227,7 +230,7 @@ function inTurn(forms: (() => SentBody)[], seed: string): SentBody[] {
   return [forms[Math.floor(seeded(`${seed} turn`) * forms.length)]!()];
 }
 
-/** Everything that a converted body is sent as: of a sample one form each, of the whole corpus all forms. */
+/** Everything that a converted body is sent as. */
 function formsOf({ source, index, text }: CorpusBody): SentBody[] {
   const seed = `${SEED} ${source.name} ${index}`;
   const isRare = (form: string): boolean => seeded(`${seed} ${form}`) < 1 / RARE_FORM_EVERY;
@@ -239,7 +242,7 @@ function formsOf({ source, index, text }: CorpusBody): SentBody[] {
     }
     case 'metrics': {
       const rare = [() => sketches(text), () => seriesV1Json(text)];
-      if (IS_SAMPLE) return inTurn([() => seriesJson(text), () => seriesProtobuf(text), ...rare], seed);
+      if (!IN_ALL_FORMS) return inTurn([() => seriesJson(text), () => seriesProtobuf(text), ...rare], seed);
       return [
         seriesJson(text),
         seriesProtobuf(text),
@@ -248,7 +251,7 @@ function formsOf({ source, index, text }: CorpusBody): SentBody[] {
       ];
     }
     case 'traces':
-      if (IS_SAMPLE) {
+      if (!IN_ALL_FORMS) {
         const others = reencodedSpans(text, seed);
         return inTurn([() => spansJson(text), ...others.map((other) => () => other)], seed);
       }
