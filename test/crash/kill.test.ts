@@ -3,7 +3,7 @@ import { test } from 'vitest';
 import { KILL_POINTS } from '../support/killing-file-system.ts';
 import { runKills } from './kill-run.ts';
 
-const KILLS = Number(process.env.KILLS ?? 80);
+const KILLS = Number(process.env.KILLS ?? 84);
 
 test(`nothing is lost or doubled over ${KILLS} kills`, { timeout: 1_800_000 }, async () => {
   console.log(await runKills({ kills: KILLS, points: KILL_POINTS }));

@@ -66,7 +66,7 @@ export async function startProxy(options: ProxyOptions): Promise<ProxyProcess> {
     );
     setTimeout(
       () => reject(new Error(`proxy did not listen:\n${lines.join('\n')}`)),
-      options.startWithinMs ?? 20_000,
+      options.startWithinMs ?? 60_000,
     ).unref();
   });
   let url: string;
