@@ -2,6 +2,7 @@
  * The composition root: builds every part from the settings, starts them from the ground up, drains them from the top down.
  * Reads as the journey of the data: store → journal → archive and forwarders → intake.
  */
+import { hkdfSync } from 'node:crypto';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
@@ -12,6 +13,7 @@ import type { Settings } from './config/registry.ts';
 import { storeSettingsOf } from './config/storage.ts';
 import { ByteBudget } from './core/byte-budget.ts';
 import type { Clock } from './core/clock.ts';
+import type { JournalIdentity } from './core/envelope.ts';
 import { isProxyError, messageOf, ProxyError } from './core/errors.ts';
 import { type FileSystem, isFileError } from './core/file-system.ts';
 import { MIB } from './core/limits.ts';
@@ -19,14 +21,18 @@ import type { Random } from './core/random.ts';
 import { createSealer, type Sealer } from './core/sealer.ts';
 import { createForwarder, type Forwarder, forwardConsumer } from './forward/forwarder.ts';
 import { createIntake, type HealthReport, type Intake } from './intake/intake.ts';
+import { adoptJournal, listChunkJournals } from './journal/adopted-journal.ts';
 import { openDiskJournal } from './journal/disk-journal.ts';
 import type { Journal } from './journal/journal.ts';
 import { createMemoryJournal } from './journal/memory-journal.ts';
+import { openStoreJournal } from './journal/store-journal.ts';
 import { createDecodePool, type DecodePool } from './record/decode-pool.ts';
-import { highestEpoch } from './store/commit-records.ts';
+import { fenceCommits, highestEpoch } from './store/commit-records.ts';
+import { claimLease, type HeldLease } from './store/leases.ts';
 import type { ObjectStore } from './store/object-store.ts';
 import { checkConditions } from './store/online-check.ts';
 import { openStore } from './store/open.ts';
+import { Takeover } from './takeover.ts';
 import type { Log } from './telemetry/log.ts';
 import { createMetrics, type Metrics } from './telemetry/metrics.ts';
 import { createAbsentUpstream } from './upstream/absent-upstream.ts';
@@ -52,6 +58,8 @@ export interface App {
   address: string;
   adminAddress: string | undefined;
   metrics: Metrics;
+  /** Resolves when another replica has taken this one's journal over: the process can only be replaced. */
+  fenced: Promise<void>;
   status(): Promise<unknown>;
   /** Readiness falls, requests under way finish, journal and segments are flushed. Resolves within the deadline. */
   drain(deadlineMs: number): Promise<void>;
@@ -69,6 +77,10 @@ const HOURS_PER_FLUSH_MAX = 6;
 const LOOP_SAMPLE_EVERY_MS = 40;
 const WATCH_EVERY_MS = 5_000;
 const STORE_CHECK_MS_MAX = 5_000;
+/** So long may the store fail before callers get 503 at once. */
+const STORE_PATIENCE_MS = 10_000;
+const RECENT_BYTES_MAX = 32 * MIB;
+const ADOPTED_LOOK_EVERY_MS = 200;
 const STORE_PROBE_KEY = 'probe/health';
 
 interface RunningForwarder {
@@ -93,6 +105,12 @@ class RunningApp implements App {
   readonly #forwarders = new Map<'datadog' | 'agent', RunningForwarder>();
   readonly #startedAtMs: number;
   readonly #loopDelay = monitorEventLoopDelay({ resolution: LOOP_SAMPLE_EVERY_MS });
+  readonly #fenced = Promise.withResolvers<void>();
+  #isFenced = false;
+  #lease: HeldLease | undefined;
+  #takeover: Takeover | undefined;
+  #target: DatadogTarget | undefined;
+  #sealer!: Sealer;
   #store!: ObjectStore;
   #journal!: Journal;
   #pool!: DecodePool;
@@ -113,11 +131,21 @@ class RunningApp implements App {
     const { metrics } = this;
     const dataFolder = resolve(settings.server.dataDir);
     mkdirSync(dataFolder, { recursive: true });
-    const sealer = openSealer(settings, dataFolder, random);
     const opened = await openStore(storeSettingsOf(settings), { fileSystem, clock, random, metrics });
     this.#store = opened.store;
-    if (!opened.pathOf && mode !== 'forward-only') await this.#checkConditions();
-    this.#journal = await this.#openJournal(dataFolder, sealer);
+    this.#target =
+      mode === 'store-only'
+        ? undefined
+        : datadogTarget({
+            ...(settings.forward.datadogSite ? { site: settings.forward.datadogSite } : {}),
+            ...(settings.forward.datadogEndpoint ? { endpoint: settings.forward.datadogEndpoint } : {}),
+            ...(settings.forward.forwardTo ? { forwardTo: settings.forward.forwardTo } : {}),
+          });
+    const durability = this.#durability(opened.pathOf !== undefined);
+    if (durability === 'store' || (!opened.pathOf && mode !== 'forward-only')) await this.#checkConditions();
+    const sealer = openSealer(settings, dataFolder, random, durability === 'store');
+    this.#sealer = sealer;
+    this.#journal = await this.#openJournal(durability, dataFolder, sealer);
     this.#pool = createDecodePool({
       workers: settings.intake.decodeWorkers,
       budget: this.#budget,
@@ -129,24 +157,18 @@ class RunningApp implements App {
     if (mode === 'forward-only') {
       if (this.#journal.consumers().includes(ARCHIVE_CONSUMER)) await this.#journal.retire(ARCHIVE_CONSUMER);
     } else {
-      this.#archive = this.#createArchive();
+      this.#archive = this.#createArchive(this.#journal, metrics);
       await this.#archive.start();
     }
-    const target =
-      mode === 'store-only'
-        ? undefined
-        : datadogTarget({
-            ...(settings.forward.datadogSite ? { site: settings.forward.datadogSite } : {}),
-            ...(settings.forward.datadogEndpoint ? { endpoint: settings.forward.datadogEndpoint } : {}),
-            ...(settings.forward.forwardTo ? { forwardTo: settings.forward.forwardTo } : {}),
-          });
-    await this.#startForwarders(target, sealer);
-    this.#intake = this.#createIntake(target, sealer);
+    await this.#startForwarders();
+    this.#intake = this.#createIntake(this.#target, sealer);
     const listening = await this.#intake.listen();
     this.address = listening.address;
     this.adminAddress = listening.adminAddress;
     metrics.buildInfo.set({ version }, 1);
     metrics.storageConnected.set(1);
+    this.#lease?.keep(() => this.#fence('lost'));
+    this.#takeover?.start();
     this.#loopDelay.enable();
     this.#watch();
   }
@@ -170,12 +192,119 @@ class RunningApp implements App {
     }
   }
 
-  #openJournal(dataFolder: string, sealer: Sealer): Promise<Journal> {
+  get fenced(): Promise<void> {
+    return this.#fenced.promise;
+  }
+
+  #fence(kind: 'fenced' | 'lost'): void {
+    if (this.#isFenced) return;
+    this.#isFenced = true;
+    this.metrics.leaseHeld.set(0);
+    this.metrics.leaseTransitions.inc({ kind });
+    this.#fenced.resolve();
+  }
+
+  /** CONFIG_INVALID where an adopter could not finish what this replica takes. */
+  #durability(isLocal: boolean): 'memory' | 'disk' | 'store' {
+    const { settings, log } = this.#deps;
+    const { durability, sealKey } = settings.journal;
+    const wanted = durability === 'auto' ? (isLocal ? 'disk' : 'store') : durability;
+    if (wanted !== 'store' || sealKey || !this.#target || settings.forward.datadogApiKey) return wanted;
+    const problem =
+      "callers' own keys are forwarded, and another replica could not open them: set SEAL_KEY to the same 32 bytes (base64) in all replicas, or DATADOG_API_KEY";
+    if (durability === 'store') throw new ProxyError('CONFIG_INVALID', `DURABILITY=store: ${problem}`);
+    log.warn(`durability is disk, not store: ${problem}`);
+    return 'disk';
+  }
+
+  /** The next epoch of this replica, and with it the right to commit; the lives before are over. */
+  async #openStoreJournal(sealer: Sealer): Promise<Journal> {
+    const { settings, clock, random, log } = this.#deps;
+    const { replicaId } = settings.server;
+    const { chunkAfterMs, chunkBytesMax, leaseMs, budgetBytes } = settings.journal;
+    const { metrics } = this;
+    const store = this.#store;
+    let epochMin = await highestEpoch(store, replicaId);
+    for (const { replica, epoch } of await listChunkJournals(store)) {
+      if (replica === replicaId) epochMin = Math.max(epochMin, epoch);
+    }
+    this.#lease = await claimLease({ store, clock, log, leaseMs }, replicaId, epochMin);
+    metrics.leaseHeld.set(1);
+    metrics.leaseTransitions.inc({ kind: 'taken' });
+    const { identity } = this.#lease;
+    this.#takeover = new Takeover({
+      store,
+      self: identity,
+      leaseMs,
+      clock,
+      metrics,
+      log,
+      finish: (orphan, signal) => this.#finishOrphan(orphan, signal),
+    });
+    return openStoreJournal({
+      store,
+      identity,
+      sealer,
+      clock,
+      random,
+      metrics,
+      log,
+      budgetBytes,
+      chunkAfterMs,
+      chunkBytesMax,
+      patienceMs: STORE_PATIENCE_MS,
+      recentBytesMax: RECENT_BYTES_MAX,
+      onFenced: () => this.#fence('fenced'),
+    });
+  }
+
+  /** A dead replica's journal, to its end, by an archive and forwarders of its own. Their counters are not this replica's. */
+  async #finishOrphan(orphan: JournalIdentity, signal: AbortSignal): Promise<number | undefined> {
+    const { clock, log, mode } = this.#deps;
+    const self = this.#journal.identity;
+    const journal = await adoptJournal({
+      store: this.#store,
+      identity: orphan,
+      by: { ...self, atMs: clock.nowMs() },
+      archivedTo: () => fenceCommits(this.#store, orphan, self, clock.nowMs()),
+      archiveConsumer: ARCHIVE_CONSUMER,
+      sealer: this.#sealer,
+      log,
+    });
+    if (!journal) return undefined;
+    const { start, end } = journal.usage();
+    log.warn({ ...orphan, envelopes: end - start + 1 }, 'taking over the journal of a replica that is gone');
+    const metrics = createMetrics();
+    const archive =
+      mode === 'forward-only' ? undefined : this.#createArchive(journal, metrics, `${self.replica}-${self.epoch}`);
+    const forwarders = this.#createForwarders(journal, metrics);
+    try {
+      await archive?.start();
+      for (const { forwarder } of forwarders.values()) await forwarder.start();
+      await Promise.race([archive?.flush(), untilAborted(signal)]);
+      const isOwing = (): boolean => [...forwarders.values()].some(({ forwarder }) => forwarder.status().pending > 0);
+      do {
+        signal.throwIfAborted();
+        await clock.sleep(ADOPTED_LOOK_EVERY_MS, signal);
+        await Promise.all([...forwarders.values()].map(({ forwarder }) => forwarder.refreshBooks()));
+      } while (isOwing());
+    } finally {
+      await Promise.all([...forwarders.values()].map(({ forwarder }) => forwarder.stop()));
+      await archive?.stop(false, 0);
+      await Promise.all([...forwarders.values()].map(({ upstream }) => upstream.close()));
+      if (signal.aborted) await journal.close();
+    }
+    await journal.finish();
+    return Math.max(0, end - start + 1);
+  }
+
+  #openJournal(durability: 'memory' | 'disk' | 'store', dataFolder: string, sealer: Sealer): Promise<Journal> {
     const { settings, fileSystem, clock, random, log } = this.#deps;
     const { replicaId } = settings.server;
     const { metrics } = this;
     const budgetBytes = settings.journal.budgetBytes;
-    if (settings.journal.durability === 'memory') {
+    if (durability === 'store') return this.#openStoreJournal(sealer);
+    if (durability === 'memory') {
       // A life of its own each time: positions start anew, so the epoch must too.
       const epoch = Math.floor(clock.nowMs() / 1000);
       return Promise.resolve(createMemoryJournal({ replica: replicaId, epoch, clock, metrics, log, budgetBytes }));
@@ -196,17 +325,21 @@ class RunningApp implements App {
     });
   }
 
-  #createArchive(): Archive {
+  #createArchive(journal: Journal, metrics: Metrics, writer?: string): Archive {
     const { settings, clock, random, log } = this.#deps;
     return new Archive({
       store: this.#store,
-      journal: this.#journal,
+      journal,
       decode: this.#pool.decode,
       budget: this.#budget,
+      onFenced: () => {
+        if (journal === this.#journal) this.#fence('fenced');
+      },
       openEncoder: () =>
         createEncoder(
           {
-            identity: this.#journal.identity,
+            identity: journal.identity,
+            ...(writer === undefined ? {} : { writer }),
             zstdLevel: ZSTD_LEVELS[settings.archive.compression],
             rowGroupRowsMax: ROW_GROUP_ROWS_MAX,
             hoursMax: HOURS_PER_FLUSH_MAX,
@@ -215,7 +348,7 @@ class RunningApp implements App {
         ),
       clock,
       random,
-      metrics: this.metrics,
+      metrics,
       log,
       flushAfterMs: settings.archive.flushAfterMs,
       // Raw is never less than journalled: a small journal must not fill up before a flush is due.
@@ -232,17 +365,27 @@ class RunningApp implements App {
     return Math.min(archive.heldBytesMax, Math.max(left, Math.floor(intake.inflightBytesMax / 4)));
   }
 
-  async #startForwarders(target: DatadogTarget | undefined, sealer: Sealer): Promise<void> {
+  async #startForwarders(): Promise<void> {
+    for (const [destination, running] of this.#createForwarders(this.#journal, this.metrics)) {
+      this.#forwarders.set(destination, running);
+    }
+    for (const { forwarder } of this.#forwarders.values()) await forwarder.start();
+  }
+
+  #createForwarders(journalOf: Journal, metrics: Metrics): Map<'datadog' | 'agent', RunningForwarder> {
     const { settings, clock, random, log } = this.#deps;
+    const target = this.#target;
+    const sealer = this.#sealer;
+    const forwarders = new Map<'datadog' | 'agent', RunningForwarder>();
     const { forward, journal } = settings;
     const common = {
-      journal: this.#journal,
+      journal: journalOf,
       store: this.#store,
       sealer,
       openKey: (sealed: string) => sealer.openText(sealed),
       clock,
       random,
-      metrics: this.metrics,
+      metrics,
       log,
       concurrencyMax: forward.concurrency,
       readAheadBytesMax: 16 * MIB,
@@ -265,18 +408,17 @@ class RunningApp implements App {
     }
     for (const { upstream, destination, key } of wanted) {
       const options = { ...common, upstream, destination, key };
-      this.#forwarders.set(destination, { upstream, forwarder: createForwarder(options) });
+      forwarders.set(destination, { upstream, forwarder: createForwarder(options) });
     }
     // An upstream that is no longer configured must neither hold up the journal nor lose what it is owed.
     for (const destination of ['datadog', 'agent'] as const) {
-      if (this.#forwarders.has(destination) || !this.#journal.consumers().includes(forwardConsumer(destination)))
-        continue;
+      if (forwarders.has(destination) || !journalOf.consumers().includes(forwardConsumer(destination))) continue;
       log.warn({ upstream: destination }, 'no longer configured: what it is owed moves to spill objects');
       const upstream = createAbsentUpstream(destination);
       const options = { ...common, upstream, destination, key: undefined, keyRequired: false, backlogBytesMax: 0 };
-      this.#forwarders.set(destination, { upstream, forwarder: createForwarder(options), isAbsent: true });
+      forwarders.set(destination, { upstream, forwarder: createForwarder(options), isAbsent: true });
     }
-    for (const { forwarder } of this.#forwarders.values()) await forwarder.start();
+    return forwarders;
   }
 
   #createIntake(target: DatadogTarget | undefined, sealer: Sealer): Intake {
@@ -482,7 +624,9 @@ class RunningApp implements App {
     const owed = Object.fromEntries(
       [...this.#forwarders].map(([name, { forwarder }]) => [name, forwarder.status().pending]),
     );
-    await this.#journal.close();
+    await this.#takeover?.stop();
+    await this.#journal.close(Object.values(owed).some((count) => count > 0));
+    if (!this.#isFenced) await this.#lease?.release();
     await Promise.all([...this.#forwarders.values()].map(({ upstream }) => upstream.close()));
     await this.#pool.close();
     await this.#store.close();
@@ -490,11 +634,26 @@ class RunningApp implements App {
   }
 }
 
-/** The configured seal key, or one of this data folder's own (mode 0600), made at the first start. */
-function openSealer(settings: Settings, dataFolder: string, random: Random): Sealer {
+function untilAborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    if (signal.aborted) reject(signal.reason);
+    else signal.addEventListener('abort', () => reject(signal.reason), { once: true });
+  });
+}
+
+/**
+ * The configured seal key; else, where other replicas must open what this one seals, one that follows from the vendor's key, which they
+ * all have; else one of this data folder's own (mode 0600), made at the first start.
+ */
+function openSealer(settings: Settings, dataFolder: string, random: Random, isShared: boolean): Sealer {
   const old = settings.journal.sealKeysOld.map((key) => Buffer.from(key.reveal(), 'base64'));
   const configured = settings.journal.sealKey;
   if (configured) return createSealer([Buffer.from(configured.reveal(), 'base64'), ...old], random);
+  const vendorKey = settings.forward.datadogApiKey;
+  if (isShared && vendorKey) {
+    const derived = hkdfSync('sha256', vendorKey.reveal(), '', 'reductrai seal key', 32);
+    return createSealer([new Uint8Array(derived), ...old], random);
+  }
   const path = join(dataFolder, 'seal.key');
   try {
     writeFileSync(path, Buffer.from(random.bytes(32)).toString('base64'), { mode: 0o600, flag: 'wx', flush: true });

@@ -31,6 +31,8 @@ export interface ArchiveOptions extends FlushDeps {
   flushRowsMax: number;
   /** Decoded batches held in memory, waiting or in the encoder. */
   heldBytesMax: number;
+  /** Another replica has taken the journal over: the archive has stopped. */
+  onFenced?: () => void;
 }
 
 export interface OfferedEnvelope {
@@ -370,6 +372,12 @@ export class Archive {
       .catch((error) => {
         if (this.#stopping.signal.aborted) return;
         if (!isProxyError(error)) throw error;
+        if (error.code === 'JOURNAL_FENCED') {
+          log.error({ err: error }, 'the journal was taken over: nothing more is committed');
+          this.#stopping.abort();
+          this.#options.onFenced?.();
+          return;
+        }
         // The worker is gone, or the store refuses this object for good: start over from the journal with the same cut.
         this.#lastFailure = messageOf(error);
         log.error({ err: error }, 'flush failed; repeating the cut');

@@ -7,7 +7,7 @@
  */
 import type { Clock } from '../core/clock.ts';
 import type { Position, Signal } from '../core/envelope.ts';
-import { isProxyError, messageOf } from '../core/errors.ts';
+import { isProxyError, messageOf, ProxyError } from '../core/errors.ts';
 import type { Random } from '../core/random.ts';
 import { type CommitRecord, commitKey, type SegmentEntry } from '../store/commit-log.ts';
 import type { ObjectStore } from '../store/object-store.ts';
@@ -84,8 +84,10 @@ async function putCommit(store: ObjectStore, key: string, record: CommitRecord):
   } catch (error) {
     if (!isProxyError(error, 'STORE_EXISTS')) throw error;
     const found = JSON.parse(Buffer.from((await store.get(key)).bytes).toString('utf8')) as CommitRecord;
-    if (found.first === record.first && found.last === record.last) return found;
-    throw new Error(`BUG: commit ${key} covers ${found.first}-${found.last}, not ${record.first}-${record.last}`);
+    const isOurs = found.first === record.first && found.last === record.last && found.fencedBy === undefined;
+    // Equal ranges, other objects: whoever took over has archived the same envelopes.
+    if (isOurs && JSON.stringify(found.adds) === JSON.stringify(record.adds)) return found;
+    throw new ProxyError('JOURNAL_FENCED', `commit ${key} is there already, by ${found.fencedBy ?? 'another writer'}`);
   }
 }
 

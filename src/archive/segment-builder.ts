@@ -26,6 +26,8 @@ export interface AddedEnvelope {
 
 export interface BuildOptions {
   identity: JournalIdentity;
+  /** Who writes, where that is not the journal's own replica. */
+  writer?: string;
   zstdLevel: number;
   rowGroupRowsMax: number;
   /** Hours that get a segment of their own, per signal and tenant in one cut. */
@@ -81,7 +83,7 @@ export class SegmentBuilder {
     first: Position,
     last: Position,
   ): Generator<BuiltSegment> {
-    const { identity, zstdLevel, rowGroupRowsMax, hoursMax, keepsBatches } = this.#options;
+    const { identity, writer, zstdLevel, rowGroupRowsMax, hoursMax, keepsBatches } = this.#options;
     const hours = envelopes.map((envelope) => hoursOfRows(envelope));
     const rowsByHour = new Map<number, number>();
     for (const rows of hours) for (const hour of rows) rowsByHour.set(hour, (rowsByHour.get(hour) ?? 0) + 1);
@@ -106,7 +108,7 @@ export class SegmentBuilder {
       }
       const late = group === LATE;
       const hour = late ? lateHour : group;
-      const key = segmentKey({ tenant, signal, hour, ...identity, first, last, late });
+      const key = segmentKey({ tenant, signal, hour, ...identity, first, last, late, writer });
       const times = timeRange(selections);
       const batch = mergeSelections(SEGMENT_COLUMNS[signal], selections);
       const bytes = this.#codec.encode(SEGMENT_COLUMNS[signal], batch, {

@@ -14,6 +14,8 @@ import { urlOf } from '../store/store-url.ts';
 import { createLog } from '../telemetry/log.ts';
 import { VERSION } from '../version.ts';
 
+const FENCED_GRACE_MS = 1_000;
+
 export interface ServeDeps {
   env: Readonly<Record<string, string | undefined>>;
   fileSystem?: FileSystem;
@@ -66,7 +68,13 @@ export async function runServe(args: string[], deps: ServeDeps): Promise<number>
   }
   log.info({ address: app.address, adminAddress: app.adminAddress, mode, version: VERSION }, 'listening');
   if (process.stdout.isTTY) process.stdout.write(greeting(app.address, mode, settings));
-  const signal = await stop.promise;
+  const signal = await Promise.race([stop.promise, app.fenced.then(() => 'fenced' as const)]);
+  if (signal === 'fenced') {
+    // Nothing of it can be committed here any more; another replica finishes it. Answers under way still leave.
+    log.fatal('the journal of this replica was taken over; start it again for a new one');
+    await systemClock.sleep(FENCED_GRACE_MS);
+    process.exit(1);
+  }
   log.info({ signal }, 'draining');
   const cancel = systemClock.after(settings.server.drainDeadlineMs, () => {
     log.error('drain deadline passed; what is left is in the journal');

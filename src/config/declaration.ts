@@ -119,11 +119,28 @@ export const SETTINGS = {
     }),
   },
   journal: {
-    durability: choice(['memory', 'disk'], {
+    durability: choice(['auto', 'memory', 'disk', 'store'], {
       env: ['DURABILITY', 'REDUCTRAI_DURABILITY'],
-      default: 'disk',
-      refused: { store: 'is `store`, which is not available yet: use `disk`' },
-      help: 'What an acknowledgement means: `disk` synced to the journal, `memory` received and decoded (development only).',
+      default: 'auto',
+      help: 'What an acknowledgement means: `store` an object in the shared store (another replica can finish it), `disk` synced to the journal on disk, `memory` received and decoded (development only); `auto` is `store` where the archive is a bucket, else `disk`.',
+    }),
+    chunkAfterMs: duration({
+      default: 250,
+      min: 1,
+      max: MINUTE_MS,
+      help: 'With `store`: age of the oldest waiting request at which a chunk is put. Shorter: callers wait less, and more PUTs are paid for.',
+    }),
+    chunkBytesMax: bytes({
+      default: 8 * MIB,
+      min: 64 * 1024,
+      max: 256 * MIB,
+      help: 'With `store`: size at which a chunk is put before it is due.',
+    }),
+    leaseMs: duration({
+      default: 15 * SECOND_MS,
+      min: 300,
+      max: DAY_MS,
+      help: 'With `store`: a replica that has not renewed its lease for so long is taken over by another.',
     }),
     budgetBytes: bytes({
       default: 4 * GIB,

@@ -7,6 +7,10 @@ export const ERROR_CATALOGUE = {
   JOURNAL_CLOSED: { retryable: true, text: 'The journal lane is closed (draining, or after a failed write or sync).' },
   JOURNAL_FULL: { retryable: true, text: 'The journal has reached its size budget.' },
   JOURNAL_OWNED: { retryable: true, text: 'Another live process owns this journal folder.' },
+  JOURNAL_FENCED: {
+    retryable: false,
+    text: 'Another replica has taken this journal over; this process commits nothing more.',
+  },
   JOURNAL_CORRUPT: { retryable: false, text: 'A journal frame does not match its checksum; it was set aside.' },
   STORE_ABSENT: { retryable: false, text: 'The object does not exist.' },
   STORE_EXISTS: { retryable: false, text: 'The object already exists, or changed since it was read.' },

@@ -1,11 +1,13 @@
 /** What a journal is opened with. Sizes in bytes, times in milliseconds. */
 import type { Clock } from '../core/clock.ts';
+import type { JournalIdentity } from '../core/envelope.ts';
 import type { FileSystem } from '../core/file-system.ts';
 import { KIB, MIB } from '../core/limits.ts';
 import type { Random } from '../core/random.ts';
 import type { Sealer } from '../core/sealer.ts';
 import type { Log } from '../telemetry/log.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
+import type { ChunkStore } from './chunk.ts';
 import type { ProcessProbe } from './owner.ts';
 
 export const RETRY_WINDOW_MS = 15 * 60 * 1000;
@@ -46,6 +48,29 @@ export interface MemoryJournalOptions {
   metrics: Metrics;
   log: Log;
   budgetBytes: number;
+}
+
+export interface StoreJournalOptions {
+  store: ChunkStore;
+  /** A new epoch for each start. */
+  identity: JournalIdentity;
+  sealer: Sealer;
+  clock: Clock;
+  random: Random;
+  metrics: Metrics;
+  log: Log;
+  /** Chunks in the store and waiting appends together. */
+  budgetBytes: number;
+  /** A chunk is put this long after its first envelope came. */
+  chunkAfterMs: number;
+  /** Or once it has this size. */
+  chunkBytesMax: number;
+  /** Once the store has failed for so long, appends are refused at once. */
+  patienceMs: number;
+  /** Newest entries kept in memory for consumers that keep up. */
+  recentBytesMax: number;
+  /** Another replica has taken over: this process must commit nothing more. */
+  onFenced(): void;
 }
 
 export interface JournalSizes {

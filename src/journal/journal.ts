@@ -73,6 +73,9 @@ export interface Journal {
   /** Bytes between a consumer's position and the end: its backlog. */
   backlog(position: Position): { entries: number; bytes: number; oldestReceivedAtMs: number | undefined };
   usage(): JournalUsage;
-  /** Refuses new appends, finishes running ones, closes files. */
-  close(): Promise<void>;
+  /**
+   * Refuses new appends, finishes running ones, closes files. `isOwing`: what consumers have passed may still have to be looked after
+   * (spill), so a journal that others can see must stay visible.
+   */
+  close(isOwing?: boolean): Promise<void>;
 }

@@ -4,8 +4,9 @@
  */
 import type { Envelope, JournalEntry, JournalIdentity, Position } from '../core/envelope.ts';
 import { ProxyError } from '../core/errors.ts';
-import type { AppendResult, ConsumerState, Journal, JournalConsumer, JournalUsage, ReadLimits } from './journal.ts';
+import type { AppendResult, Journal, JournalConsumer, JournalUsage, ReadLimits } from './journal.ts';
 import type { MemoryJournalOptions } from './journal-options.ts';
+import { MemoryConsumer } from './memory-consumer.ts';
 import { PositionWaiters } from './position-waiters.ts';
 
 /** What an entry weighs besides its body: its head, roughly. */
@@ -168,27 +169,5 @@ class MemoryJournal implements Journal {
   async close(): Promise<void> {
     this.#closed = true;
     this.#waiters.close();
-  }
-}
-
-class MemoryConsumer implements JournalConsumer {
-  readonly name: string;
-  state: ConsumerState;
-  /** Throws when the position cannot be; gives what to run once it is taken. */
-  readonly #check: (position: Position) => () => void;
-
-  constructor(name: string, position: Position, check: (position: Position) => () => void) {
-    this.name = name;
-    this.state = { position, note: undefined };
-    this.#check = check;
-  }
-
-  async commit(position: Position, note?: unknown): Promise<void> {
-    const taken = this.#check(position);
-    if (position < this.state.position) {
-      throw new Error(`BUG: consumer ${this.name} moves back from ${this.state.position} to ${position}`);
-    }
-    this.state = { position, note: note ?? undefined };
-    taken();
   }
 }

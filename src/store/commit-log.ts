@@ -33,6 +33,8 @@ export interface CommitRecord {
   committedAtMs: number;
   adds: SegmentEntry[];
   replaces: string[];
+  /** `<replica>/<epoch>` that takes this journal over: from here on only it commits. Such a record adds nothing. */
+  fencedBy?: string;
 }
 
 export function commitKey(identity: JournalIdentity, number: number): string {

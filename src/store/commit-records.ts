@@ -3,7 +3,7 @@
  * records are equal bytes. Numbers of one journal are dense: a gap is an error, since rows would be missed silently.
  */
 import { z } from 'zod';
-import { type JournalIdentity, SIGNALS } from '../core/envelope.ts';
+import { type JournalIdentity, type Position, SIGNALS } from '../core/envelope.ts';
 import { isProxyError, messageOf, ProxyError } from '../core/errors.ts';
 import { type CommitRecord, commitKey, commitPrefix } from './commit-log.ts';
 import type { ObjectReader, ObjectStore } from './object-store.ts';
@@ -39,6 +39,7 @@ const recordShape = z.strictObject({
     }),
   ),
   replaces: z.array(z.string().min(1)),
+  fencedBy: z.string().min(1).optional(),
 });
 
 export function encodeCommit(record: CommitRecord): Uint8Array {
@@ -64,6 +65,7 @@ export function encodeCommit(record: CommitRecord): Uint8Array {
       timeMaxMs: entry.timeMaxMs,
     })),
     replaces: record.replaces,
+    ...(record.fencedBy === undefined ? {} : { fencedBy: record.fencedBy }),
   };
   return new TextEncoder().encode(`${JSON.stringify(ordered)}\n`);
 }
@@ -131,6 +133,36 @@ export async function appendCommit(store: ObjectStore, record: CommitRecord): Pr
     const ours = encodeCommit({ ...record, committedAtMs: found.committedAtMs });
     if (Buffer.compare(encodeCommit(found), ours) !== 0) throw error;
     return found;
+  }
+}
+
+const FENCE_TRIES_MAX = 100;
+
+/**
+ * Ends the right of whoever committed for this journal until now: a record that adds nothing takes the next number, so that a commit
+ * on its way finds it taken. Resolves to the last position that is archived. Repeating it by the same taker is fine.
+ */
+export async function fenceCommits(
+  store: ObjectStore,
+  identity: JournalIdentity,
+  by: JournalIdentity,
+  nowMs: number,
+): Promise<Position> {
+  const fencedBy = `${by.replica}/${by.epoch}`;
+  for (let tries = 1; ; tries++) {
+    let latest: CommitRecord | undefined;
+    for await (const record of readCommits(store, identity)) latest = record;
+    if (latest?.fencedBy === fencedBy) return latest.last;
+    const last = latest?.last ?? 0;
+    const number = (latest?.number ?? 0) + 1;
+    const empty = { envelopes: {}, rawBytes: {}, committedAtMs: nowMs, adds: [], replaces: [] };
+    const fence: CommitRecord = { format: 1, ...identity, number, first: last + 1, last, ...empty, fencedBy };
+    try {
+      await appendCommit(store, fence);
+      return last;
+    } catch (error) {
+      if (!isProxyError(error, 'STORE_EXISTS') || tries >= FENCE_TRIES_MAX) throw error;
+    }
   }
 }
 

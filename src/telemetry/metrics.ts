@@ -100,6 +100,14 @@ export function createMetrics() {
     ]),
     datadogForwardErrors: counter('datadog_forward_errors_total', 'Failed attempts at Datadog.'),
 
+    // Fleet.
+    leaseHeld: gauge('lease_held', "1 while this process holds its replica's lease."),
+    leaseTransitions: counter('lease_transitions_total', 'Leases taken, released or lost, by kind.', ['kind']),
+    takeoversRunning: gauge('takeovers_running', 'Journals of dead replicas that are being finished.'),
+    takeovers: counter('takeovers_total', 'Journals of dead replicas taken over, by result.', ['result']),
+    takeoverEnvelopes: counter('takeover_envelopes_total', 'Envelopes found in journals that were taken over.'),
+    takeoverSeconds: histogram('takeover_duration_seconds', 'From the fence to the end of one takeover.'),
+
     // Process.
     healthStatus: gauge('health_status', '1 ok, 0.5 degraded, 0 not serving.'),
     buildInfo: gauge('build_info', 'Always 1; the version is a label.', ['version']),

@@ -50,7 +50,7 @@ describe('values', () => {
     });
     expect(settings.server.adminPort).toBeUndefined();
     expect(settings.intake).toMatchObject({ bodyBytesMax: 64 * MIB, inflightBytesMax: 256 * MIB, decodeWorkers: 3 });
-    expect(settings.journal).toMatchObject({ durability: 'disk', budgetBytes: 4096 * MIB });
+    expect(settings.journal).toMatchObject({ durability: 'auto', budgetBytes: 4096 * MIB });
     expect(settings.archive).toMatchObject({ compression: 'medium', flushAfterMs: 300_000 });
     expect(new Set(Object.values(sources))).toEqual(new Set(['default']));
     expect(effectiveMode(settings, sources)).toBe('store-only');

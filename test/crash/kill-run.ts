@@ -129,6 +129,8 @@ const VENDOR_SCRIPTS: Partial<Record<KillPoint, VendorScript>> = {
 
 export interface KillRunOptions {
   kills: number;
+  /** On a machine where a start takes many seconds fewer lives fit into a run; how many it were is told. */
+  secondsMax?: number;
   /** Names the store. Default: a folder in the data folder. */
   storeEnv?: Record<string, string>;
   /** Points at which every other life ends; those of the local store exist only there. */
@@ -136,16 +138,19 @@ export interface KillRunOptions {
 }
 
 /** Throws where the promises do not hold; tells what it did. */
-export async function runKills({ kills, storeEnv = {}, points }: KillRunOptions): Promise<string> {
+export async function runKills({ kills, secondsMax = 3600, storeEnv = {}, points }: KillRunOptions): Promise<string> {
   const vendor = await startFakeVendor({ apiKeys: [KEY] });
   try {
-    return await run(vendor, { kills, storeEnv, points });
+    return await run(vendor, { kills, secondsMax, storeEnv, points });
   } finally {
     await vendor.close();
   }
 }
 
-async function run(vendor: FakeVendor, { kills, storeEnv, points }: Required<KillRunOptions>): Promise<string> {
+async function run(
+  vendor: FakeVendor,
+  { kills, secondsMax, storeEnv, points }: Required<KillRunOptions>,
+): Promise<string> {
   const folder = await temporaryFolder();
   const env = {
     FORWARD_TO: vendor.url,
@@ -162,7 +167,10 @@ async function run(vendor: FakeVendor, { kills, storeEnv, points }: Required<Kil
   const killed: Record<string, number> = {};
   let untold = 0;
   const spentMs = { starting: 0, living: 0 };
-  for (let life = 0; life < kills; life++) {
+  const endsAtMs = performance.now() + secondsMax * 1000;
+  let lives = 0;
+  for (let life = 0; life < kills && performance.now() < endsAtMs; life++) {
+    lives += 1;
     // Killed between an answer and its confirmation, an equal body sent next cannot be told from a retry (promise 2).
     const named = life % 2 === 0;
     const point = points[Math.floor(life / 2) % points.length]!;
@@ -229,7 +237,7 @@ async function run(vendor: FakeVendor, { kills, storeEnv, points }: Required<Kil
   expect(end, last.lines.slice(-20).join('\n')).toEqual({ code: 0, signal: null });
 
   const { acknowledged } = load.ledger;
-  expect(acknowledged.size).toBeGreaterThan(kills);
+  expect(acknowledged.size).toBeGreaterThan(lives);
   const archived = new Map<string, number>();
   const count = (key: string) => archived.set(key, (archived.get(key) ?? 0) + 1);
   for (const signal of ['logs', 'metrics'] as const) {
@@ -265,5 +273,5 @@ async function run(vendor: FakeVendor, { kills, storeEnv, points }: Required<Kil
   }
   expect([...acknowledged.keys()].filter((key) => !atVendor.has(key))).toEqual([]);
   expect(vendor.violations).toEqual([]);
-  return `${acknowledged.size} envelopes, ${acknowledged.get('logs:equal')} equal on purpose (${missing} taken for retries; ${untold} deaths within ${UNTOLD_MS} ms of their answer), ${Math.round(spentMs.starting / 1000)} s starting, ${Math.round(spentMs.living / 1000)} s living, kills: ${JSON.stringify(killed)}`;
+  return `${lives} kills: ${acknowledged.size} envelopes, ${acknowledged.get('logs:equal')} equal on purpose (${missing} taken for retries; ${untold} deaths within ${UNTOLD_MS} ms of their answer), ${Math.round(spentMs.starting / 1000)} s starting, ${Math.round(spentMs.living / 1000)} s living; ${JSON.stringify(killed)}`;
 }

@@ -67,7 +67,11 @@ describe('hostile bodies', () => {
     }
   }, 240_000);
 
-  test('200 of the largest bodies at once: memory within the budget, probes answered', async () => {
+  // Once more where the machine itself stood still for so long that memory could not be given back in time.
+  test('200 of the largest bodies at once: memory within the budget, probes answered', {
+    retry: 1,
+    timeout: 240_000,
+  }, async () => {
     const budgetBytes = 256 * MIB;
     const proxy = await startProxy({ dataFolder: await temporaryFolder() });
     // What this machine itself does to a process that has nothing to do: 0 or so where it is quiet.
@@ -115,7 +119,7 @@ describe('hostile bodies', () => {
       prober?.kill();
       await proxy.kill();
     }
-  }, 240_000);
+  });
 });
 
 /** Of Node's sampling: it is part of every value it gives. */

@@ -276,7 +276,7 @@ async function deadLetters(folder: string) {
 }
 
 describe('a backlog larger than the journal', () => {
-  const BUDGET_BYTES = 4 * MIB;
+  const BUDGET_BYTES = 8 * MIB;
   /** Between a caller's requests: with a journal this small, a load that a slow disk can spill. */
   const PACE_MS = 50;
   const cases: [name: string, begin: (vendor: FakeVendor) => Promise<void>][] = [
@@ -304,7 +304,7 @@ describe('a backlog larger than the journal', () => {
         const answers: number[] = [];
         let sentBytes = 0;
         const caller = async (): Promise<void> => {
-          while (sentBytes < 2 * BUDGET_BYTES) {
+          while (sentBytes < 1.25 * BUDGET_BYTES) {
             const message = `m-${serial++}`;
             const filler = Buffer.from(systemRandom.bytes(24 * KIB)).toString('base64');
             sentBytes += filler.length;

@@ -293,7 +293,7 @@ describe('what Azure is asked', () => {
 });
 
 describe('a server that does not answer', () => {
-  const given = async (answer: (outgoing: ServerResponse) => void) => {
+  const given = async (answer: (outgoing: ServerResponse) => void, requestTimeoutMs = 200) => {
     const server = createServer((incoming, outgoing) => {
       incoming.resume();
       answer(outgoing);
@@ -301,7 +301,7 @@ describe('a server that does not answer', () => {
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     const endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
     const accountKey = Buffer.alloc(64).toString('base64');
-    const settings = { account: 'a', container: 'c', endpoint, accountKey, partBytes: 10, requestTimeoutMs: 200 };
+    const settings = { account: 'a', container: 'c', endpoint, accountKey, partBytes: 10, requestTimeoutMs };
     const store = await openAzureStore(settings, { clock });
     const close = () => {
       server.closeAllConnections();
@@ -347,10 +347,10 @@ describe('a server that does not answer', () => {
       outgoing.writeHead(200, { 'content-length': '5', etag: '"1"' });
       for (let piece = 0; piece < 5; piece++) {
         outgoing.write('x');
-        await clock.sleep(100);
+        await clock.sleep(600);
       }
       outgoing.end();
-    });
+    }, 2_500);
     expect((await store.get('k')).bytes.byteLength).toBe(5);
     close();
   });

@@ -58,7 +58,7 @@ export async function startServer(options: ServerOptions): Promise<ServerProcess
     child.kill('SIGKILL');
   };
   process.once('exit', killWithUs);
-  const deadline = performance.now() + (options.readyWithinMs ?? 30_000);
+  const deadline = performance.now() + (options.readyWithinMs ?? 120_000);
   for (;;) {
     if (child.exitCode !== null) throw new Error(`${options.command} ended with ${child.exitCode}:\n${output}`);
     if (await options.isReady().catch(() => false)) break;
