@@ -142,12 +142,12 @@ describe('problems', () => {
       'server:\n  prot: 1\n  port: abc\nintak:\n  x: 1\narchive:\n  flush_after: 5\n  flush_rows_max: [1]\njournal: 3\n';
     expect(
       problemsOf(
-        { PROXY_MODE: 'sample', DURABILITY: 'store', REDUCTRAI_ADMIN_PORT: '70000', SEAL_KEY: 'short' },
+        { PROXY_MODE: 'sample', DURABILITY: 'shared', REDUCTRAI_ADMIN_PORT: '70000', SEAL_KEY: 'short' },
         yaml,
       ).sort(),
     ).toEqual(
       [
-        'DURABILITY: the value is `store`, which is not available yet: use `disk`',
+        'DURABILITY: the value must be one of auto, memory, disk, store',
         'PROXY_MODE: the value is `sample`, which is not available yet: use `all`, `store-only` or `forward-only`',
         'REDUCTRAI_ADMIN_PORT: the value must be 0 to 65535',
         'SEAL_KEY: the value must be 32 bytes in base64',
