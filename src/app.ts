@@ -9,6 +9,7 @@ import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { ARCHIVE_CONSUMER, Archive } from './archive/archive.ts';
 import { createEncoder } from './archive/encoder.ts';
 import { ZSTD_LEVELS } from './config/declaration.ts';
+import { type Durability, durabilityOf } from './config/durability.ts';
 import type { Settings } from './config/registry.ts';
 import { storeSettingsOf } from './config/storage.ts';
 import { ByteBudget } from './core/byte-budget.ts';
@@ -141,7 +142,7 @@ class RunningApp implements App {
             ...(settings.forward.datadogEndpoint ? { endpoint: settings.forward.datadogEndpoint } : {}),
             ...(settings.forward.forwardTo ? { forwardTo: settings.forward.forwardTo } : {}),
           });
-    const durability = this.#durability(opened.pathOf !== undefined);
+    const durability = this.#durability();
     if (durability === 'store' || (!opened.pathOf && mode !== 'forward-only')) await this.#checkConditions();
     const sealer = openSealer(settings, dataFolder, random, durability === 'store');
     this.#sealer = sealer;
@@ -205,16 +206,12 @@ class RunningApp implements App {
   }
 
   /** CONFIG_INVALID where an adopter could not finish what this replica takes. */
-  #durability(isLocal: boolean): 'memory' | 'disk' | 'store' {
+  #durability(): Durability['durability'] {
     const { settings, log } = this.#deps;
-    const { durability, sealKey } = settings.journal;
-    const wanted = durability === 'auto' ? (isLocal ? 'disk' : 'store') : durability;
-    if (wanted !== 'store' || sealKey || !this.#target || settings.forward.datadogApiKey) return wanted;
-    const problem =
-      "callers' own keys are forwarded, and another replica could not open them: set SEAL_KEY to the same 32 bytes (base64) in all replicas, or DATADOG_API_KEY";
-    if (durability === 'store') throw new ProxyError('CONFIG_INVALID', `DURABILITY=store: ${problem}`);
-    log.warn(`durability is disk, not store: ${problem}`);
-    return 'disk';
+    const { durability, problem } = durabilityOf(settings, this.#target !== undefined);
+    if (problem && durability === 'store') throw new ProxyError('CONFIG_INVALID', `DURABILITY=store: ${problem}`);
+    if (problem) log.warn(`durability is ${durability}, not store: ${problem}`);
+    return durability;
   }
 
   /** The next epoch of this replica, and with it the right to commit; the lives before are over. */
@@ -282,6 +279,9 @@ class RunningApp implements App {
       await archive?.start();
       for (const { forwarder } of forwarders.values()) await forwarder.start();
       await Promise.race([archive?.flush(), untilAborted(signal)]);
+      if (archive && archive.status().committedPosition < end) {
+        throw new ProxyError('JOURNAL_FENCED', `${orphan.replica}-${orphan.epoch} is being finished by another replica`);
+      }
       const isOwing = (): boolean => [...forwarders.values()].some(({ forwarder }) => forwarder.status().pending > 0);
       do {
         signal.throwIfAborted();
@@ -298,7 +298,7 @@ class RunningApp implements App {
     return Math.max(0, end - start + 1);
   }
 
-  #openJournal(durability: 'memory' | 'disk' | 'store', dataFolder: string, sealer: Sealer): Promise<Journal> {
+  #openJournal(durability: Durability['durability'], dataFolder: string, sealer: Sealer): Promise<Journal> {
     const { settings, fileSystem, clock, random, log } = this.#deps;
     const { replicaId } = settings.server;
     const { metrics } = this;

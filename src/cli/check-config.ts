@@ -2,6 +2,7 @@
  * `reductrai check-config`: loads the configuration, shows what is in force and where it came from, secrets as fingerprints. With
  * `--online` it also tries the store: writes, reads, writes conditionally, lists and deletes a probe object.
  */
+import { costsOf, durabilityOf } from '../config/durability.ts';
 import { describeSettings } from '../config/help.ts';
 import { effectiveMode } from '../config/load.ts';
 import type { Settings } from '../config/registry.ts';
@@ -28,10 +29,29 @@ export async function runCheckConfig(args: string[], deps: ServeDeps, io: CliIo)
     return 2;
   }
   const { settings, warnings, sources } = loaded;
-  io.stdout.write(`${describeSettings(settings, sources).join('\n')}\n\nmode: ${effectiveMode(settings, sources)}\n`);
+  const mode = effectiveMode(settings, sources);
+  io.stdout.write(
+    `${describeSettings(settings, sources).join('\n')}\n\nmode: ${mode}\n${durabilityText(settings, mode)}`,
+  );
   for (const warning of warnings) io.stderr.write(`warning: ${warning}\n`);
   io.stdout.write('The configuration is fine.\n');
   return args.includes('--online') ? checkOnline(settings, io) : 0;
+}
+
+function durabilityText(settings: Settings, mode: string): string {
+  let text: string;
+  try {
+    const { durability, problem } = durabilityOf(settings, mode !== 'store-only');
+    text = `durability: ${durability}${problem ? ` (${problem})` : ''}\n`;
+    if (durability !== 'store') return text;
+  } catch (error) {
+    return `durability: ${messageOf(error)}\n`;
+  }
+  const { chunksPerMonth, leasesPerMonth, waitMsMax } = costsOf(settings);
+  const millions = (count: number): string => `${(count / 1e6).toFixed(1)} million`;
+  return `${text}  a replica that is never idle puts at most ${millions(chunksPerMonth)} journal chunks and ${millions(leasesPerMonth)} leases a month;
+  callers wait up to ${waitMsMax} ms more than a write to the store takes
+`;
 }
 
 async function checkOnline(settings: Settings, io: CliIo): Promise<number> {

@@ -39,7 +39,7 @@ export interface AdoptedJournal extends Journal {
 }
 
 /** Journals that have objects in the store, by replica, then epoch. */
-export async function listChunkJournals(store: ChunkStore): Promise<JournalIdentity[]> {
+export async function listChunkJournals(store: Pick<ChunkStore, 'list'>): Promise<JournalIdentity[]> {
   const found: JournalIdentity[] = [];
   for (let startAfter = ''; ; ) {
     let next: JournalIdentity | undefined;

@@ -7,7 +7,7 @@ import type { Clock } from '../core/clock.ts';
 import type { JournalIdentity } from '../core/envelope.ts';
 import { isProxyError, messageOf, ProxyError } from '../core/errors.ts';
 import type { Log } from '../telemetry/log.ts';
-import type { ObjectStore } from './object-store.ts';
+import type { ObjectReader, ObjectStore } from './object-store.ts';
 
 export const LEASE_PREFIX = 'leases/';
 const CLAIM_TRIES_MAX = 20;
@@ -33,7 +33,7 @@ interface Known {
   version: string;
 }
 
-async function readLease(store: ObjectStore, key: string): Promise<Known | undefined> {
+export async function readLease(store: ObjectReader, key: string): Promise<Known | undefined> {
   try {
     const { bytes, info } = await store.get(key);
     return { record: JSON.parse(Buffer.from(bytes).toString('utf8')) as LeaseRecord, version: info.version };

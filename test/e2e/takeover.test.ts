@@ -168,6 +168,13 @@ async function run(storeEnv: Record<string, string>, vendor: FakeVendor): Promis
   );
   expect([...load.acknowledged.keys()].filter((id) => !delivered.has(id))).toEqual([]);
   console.log(`${load.acknowledged.size} envelopes, ${retried} sent more than once`);
+  const shown = await runCli(['ha', 'status', '--format', 'ndjson'], { DATA_DIR: join(root, 'b'), ...storeEnv });
+  expect(shown.code, shown.stderr).toBe(0);
+  const states = shown.stdout
+    .split('\n')
+    .flatMap((line) => (line ? [(JSON.parse(line) as { state: string }).state] : []));
+  // Two replicas released their leases; of the lives before only fences are left.
+  expect(states.sort()).toEqual(['finished', 'finished', 'released', 'released']);
   const verified = await runCli(['verify'], { DATA_DIR: join(root, 'b'), ...storeEnv });
   expect(verified.code, verified.stdout + verified.stderr).toBe(0);
 }

@@ -6,6 +6,7 @@ import {
   appendCommit,
   decodeCommit,
   encodeCommit,
+  fenceCommits,
   highestEpoch,
   listJournals,
   readCommits,
@@ -123,5 +124,33 @@ describe('commit records', () => {
     ]) {
       expect(() => decodeCommit(key, new TextEncoder().encode(bad)), bad).toThrow('STORE_INVALID');
     }
+  });
+
+  it('are fenced: whoever takes over gets the next number, and the one before none any more', async () => {
+    const store = memory();
+    const dead = { replica: 'a', epoch: 1 };
+    expect(await fenceCommits(store, dead, { replica: 'b', epoch: 3 }, 5)).toBe(0);
+    await expect(appendCommit(store, record('a', 1, 1))).rejects.toMatchObject({ code: 'STORE_EXISTS' });
+    await appendCommit(store, record('a', 1, 2));
+    const { last } = record('a', 1, 2);
+    // By the same taker again: as it was. By the next: another fence.
+    expect(await fenceCommits(store, dead, { replica: 'c', epoch: 1 }, 6)).toBe(last);
+    expect(await fenceCommits(store, dead, { replica: 'c', epoch: 1 }, 7)).toBe(last);
+    expect(await numbersOf(store)).toEqual(['a/1/1', 'a/1/2', 'a/1/3']);
+  });
+
+  it('a commit on its way that comes before the fence counts', async () => {
+    const store = memory();
+    const racing = Object.assign(Object.create(store), {
+      list: store.list.bind(store),
+      get: store.get.bind(store),
+      put: async (...args: Parameters<typeof store.put>) => {
+        if ((await numbersOf(store)).length === 0) await appendCommit(store, record('a', 1, 1));
+        return store.put(...args);
+      },
+    });
+    const { last } = record('a', 1, 1);
+    expect(await fenceCommits(racing, { replica: 'a', epoch: 1 }, { replica: 'b', epoch: 1 }, 5)).toBe(last);
+    expect(await numbersOf(store)).toEqual(['a/1/1', 'a/1/2']);
   });
 });
