@@ -8,6 +8,8 @@ export default defineConfig({
     hookTimeout: 60_000,
     globalSetup: ['test/support/warm-up.ts'],
     maxWorkers: Number(process.env.TEST_WORKERS ?? 2),
+    // Once more where a machine stood still for longer than a test allows for. Not for tests of loss: those say `retry: 0` themselves.
+    retry: 1,
     pool: 'forks',
     sequence: { sequencer: LongestFirst },
   },

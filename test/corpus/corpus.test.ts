@@ -73,63 +73,62 @@ const COMPRESSORS: Record<string, (body: Uint8Array) => Promise<Uint8Array>> = {
 };
 
 describe.skipIf(skipReason !== '')(`the corpus${skipReason}`, () => {
-  test(
-    `${SHARE * 100} % of every source comes back equal and reaches the vendor byte-identical`,
-    async () => {
-      if (root === undefined) throw new Error('no corpus: set REDUCTRAI_CORPUS');
-      const began = Date.now();
-      const seconds = (): string => `${((Date.now() - began) / 1000).toFixed(1)} s`;
-      const sources = listSources(root).filter((source) => !ONLY || source.name.includes(ONLY));
-      expect(sources.length, 'sources found').toBeGreaterThan(0);
-      const folder = await temporaryFolder();
-      const checks = { keepBodies: false, checkBodies: IS_SAMPLE };
-      const vendor = await startFakeVendor({ ...checks, apiKeys: [KEY] });
-      const agent = await startFakeVendor({ ...checks, role: 'agent' });
-      const proxy = await startProxy({
-        dataFolder: folder,
-        startWithinMs: 60_000,
-        env: {
-          FORWARD_TO: vendor.url,
-          AGENT_URL: agent.url,
-          DATADOG_API_KEY: KEY,
-          REDUCTRAI_DRAIN_DEADLINE: '10m',
+  test(`${SHARE * 100} % of every source comes back equal and reaches the vendor byte-identical`, {
+    timeout: IS_SAMPLE ? 1_200_000 : 5_400_000,
+    retry: 0,
+  }, async () => {
+    if (root === undefined) throw new Error('no corpus: set REDUCTRAI_CORPUS');
+    const began = Date.now();
+    const seconds = (): string => `${((Date.now() - began) / 1000).toFixed(1)} s`;
+    const sources = listSources(root).filter((source) => !ONLY || source.name.includes(ONLY));
+    expect(sources.length, 'sources found').toBeGreaterThan(0);
+    const folder = await temporaryFolder();
+    const checks = { keepBodies: false, checkBodies: IS_SAMPLE };
+    const vendor = await startFakeVendor({ ...checks, apiKeys: [KEY] });
+    const agent = await startFakeVendor({ ...checks, role: 'agent' });
+    const proxy = await startProxy({
+      dataFolder: folder,
+      startWithinMs: 60_000,
+      env: {
+        FORWARD_TO: vendor.url,
+        AGENT_URL: agent.url,
+        DATADOG_API_KEY: KEY,
+        REDUCTRAI_DRAIN_DEADLINE: '10m',
+      },
+    });
+    try {
+      const sender = new Sender(proxy.url);
+      const counts = await sendAll(root, sources, sender);
+      process.stdout.write(`${report(counts, sender.forms)}\nsent after ${seconds()}\n`);
+      for (const count of counts) expectShare(count);
+
+      await vi.waitFor(
+        async () => {
+          const { upstreams, books } = await status(proxy);
+          for (const upstream of Object.values(upstreams)) expect(upstream.pending).toBe(0);
+          expect(books.intake.balance).toBe(0);
+          for (const forward of Object.values(books.forward)) expect(forward.deadLettered).toBe(0);
         },
-      });
-      try {
-        const sender = new Sender(proxy.url);
-        const counts = await sendAll(root, sources, sender);
-        process.stdout.write(`${report(counts, sender.forms)}\nsent after ${seconds()}\n`);
-        for (const count of counts) expectShare(count);
+        { timeout: IS_SAMPLE ? 300_000 : 1_800_000, interval: 200 },
+      );
+      expect([...vendor.violations, ...agent.violations]).toEqual([]);
+      expect(differences(sender.received, receivedBy(vendor, agent))).toEqual([]);
+      process.stdout.write(`delivered after ${seconds()}\n`);
 
-        await vi.waitFor(
-          async () => {
-            const { upstreams, books } = await status(proxy);
-            for (const upstream of Object.values(upstreams)) expect(upstream.pending).toBe(0);
-            expect(books.intake.balance).toBe(0);
-            for (const forward of Object.values(books.forward)) expect(forward.deadLettered).toBe(0);
-          },
-          { timeout: IS_SAMPLE ? 300_000 : 1_800_000, interval: 200 },
-        );
-        expect([...vendor.violations, ...agent.violations]).toEqual([]);
-        expect(differences(sender.received, receivedBy(vendor, agent))).toEqual([]);
-        process.stdout.write(`delivered after ${seconds()}\n`);
-
-        proxy.child.kill('SIGTERM');
-        expect(await proxy.exited).toEqual({ code: 0, signal: null });
-        const problems: Record<string, string[]> = {};
-        for (const kind of KINDS) {
-          problems[kind] = await sender.ledgers[kind].match(exported(kind, folder));
-          const { requests, items } = sender.ledgers[kind];
-          process.stdout.write(`${kind}: ${items} items of ${requests} requests compared after ${seconds()}\n`);
-        }
-        expect(problems).toEqual({ logs: [], metrics: [], traces: [] });
-      } finally {
-        await proxy.kill();
-        await Promise.all([vendor.close(), agent.close()]);
+      proxy.child.kill('SIGTERM');
+      expect(await proxy.exited).toEqual({ code: 0, signal: null });
+      const problems: Record<string, string[]> = {};
+      for (const kind of KINDS) {
+        problems[kind] = await sender.ledgers[kind].match(exported(kind, folder));
+        const { requests, items } = sender.ledgers[kind];
+        process.stdout.write(`${kind}: ${items} items of ${requests} requests compared after ${seconds()}\n`);
       }
-    },
-    IS_SAMPLE ? 1_200_000 : 5_400_000,
-  );
+      expect(problems).toEqual({ logs: [], metrics: [], traces: [] });
+    } finally {
+      await proxy.kill();
+      await Promise.all([vendor.close(), agent.close()]);
+    }
+  });
 });
 
 /** Sends bodies, a bounded number at a time, and keeps what must come of them. */

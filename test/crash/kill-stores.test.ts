@@ -58,7 +58,7 @@ const STORES: { name: string; isThere: boolean; start: () => Promise<RunningStor
 describe.each(STORES)('$name', ({ name, isThere, start }) => {
   test.skipIf(!isThere)(
     `nothing is lost or doubled over ${KILLS} kills, archive in ${name}${isThere ? '' : ` (no server: ${HOW_TO_INSTALL})`}`,
-    { timeout: 900_000 },
+    { timeout: 900_000, retry: 0 },
     async () => {
       const store = await start();
       try {

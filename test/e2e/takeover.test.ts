@@ -180,7 +180,7 @@ async function run(storeEnv: Record<string, string>, vendor: FakeVendor): Promis
 }
 
 describe('a replica that is gone is finished by another', () => {
-  test('in a shared folder', { timeout: 300_000 }, async () => {
+  test('in a shared folder', { timeout: 300_000, retry: 0 }, async () => {
     const vendor = await startFakeVendor({ apiKeys: [KEY] });
     try {
       await run({ STORAGE_URL: `file://${await temporaryFolder()}` }, vendor);
@@ -192,7 +192,7 @@ describe('a replica that is gone is finished by another', () => {
   const hasS3 = findS3Server() !== undefined;
   test.skipIf(!hasS3)(
     `in a bucket${hasS3 ? '' : ` (no server: ${HOW_TO_INSTALL})`}`,
-    { timeout: 300_000 },
+    { timeout: 300_000, retry: 0 },
     async () => {
       const server = await startS3Server();
       const vendor = await startFakeVendor({ apiKeys: [KEY] });
