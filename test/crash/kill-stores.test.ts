@@ -7,7 +7,7 @@ import { findS3Server, startS3Server } from '../support/servers/s3-server.ts';
 import { HOW_TO_INSTALL } from '../support/servers/server-process.ts';
 import { runKills } from './kill-run.ts';
 
-const KILLS = Number(process.env.STORE_KILLS ?? 6);
+const KILLS = Number(process.env.STORE_KILLS ?? 4);
 /** Those of the journal and its positions; what the bucket does in between is hit at random. */
 const POINTS: readonly KillPoint[] = [
   'journal-append',

@@ -4,7 +4,7 @@ import { KILL_POINTS } from '../support/killing-file-system.ts';
 import { runKills } from './kill-run.ts';
 
 const KILLS = Number(process.env.KILLS ?? 84);
-const SECONDS_MAX = Number(process.env.KILLS_SECONDS_MAX ?? 400);
+const SECONDS_MAX = Number(process.env.KILLS_SECONDS_MAX ?? 240);
 
 test(`nothing is lost or doubled over ${KILLS} kills, or as many as ${SECONDS_MAX} s have room for`, {
   timeout: 1_800_000,
