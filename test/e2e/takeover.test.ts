@@ -18,7 +18,7 @@ import { temporaryFolder } from '../support/temp-folder.ts';
 
 const KEY = '0123456789abcdef0123456789abcdef';
 const CLIENTS = 6;
-const LEASE_MS = 8_000;
+const LEASE_MS = 12_000;
 
 /** Agents behind a balancer: each sends to whichever replica answers. */
 class Load {
