@@ -297,27 +297,41 @@ class AzureStore implements ObjectStore {
 
   async #readAll(stream: Readable | undefined, length: number, key: string): Promise<Uint8Array> {
     const bytes = new Uint8Array(length);
+    const failed = (what: string) => new ProxyError('STORE_UNAVAILABLE', `Azure get ${key}: ${what}`);
     let at = 0;
-    const watch = (): (() => void) =>
-      this.#clock.after(this.#timeoutMs, () => {
-        const said = `nothing for ${this.#timeoutMs} ms after ${at} of ${length} bytes`;
-        stream?.destroy(new ProxyError('STORE_UNAVAILABLE', `Azure get ${key}: ${said}`));
-      });
-    let cancel = watch();
-    try {
-      for await (const piece of (stream ?? []) as AsyncIterable<Buffer>) {
-        cancel();
+    if (stream) {
+      const { promise, resolve, reject } = Promise.withResolvers<void>();
+      let piecesAtLook = -1;
+      let pieces = 0;
+      let cancel = (): void => {};
+      const look = (): void => {
+        if (pieces === piecesAtLook) {
+          stream.destroy(failed(`nothing for ${this.#timeoutMs} ms after ${at} of ${length} bytes`));
+          return;
+        }
+        piecesAtLook = pieces;
+        cancel = this.#clock.after(this.#timeoutMs, look);
+      };
+      look();
+      stream.on('data', (piece: Buffer) => {
+        pieces += 1;
         if (at + piece.byteLength > length) {
-          throw new ProxyError('STORE_UNAVAILABLE', `Azure get ${key}: more came than ${length} bytes`);
+          stream.destroy(failed(`more came than ${length} bytes`));
+          return;
         }
         bytes.set(piece, at);
         at += piece.byteLength;
-        cancel = watch();
+      });
+      stream.once('end', resolve);
+      stream.once('error', reject);
+      stream.once('close', () => reject(failed(`${at} of ${length} bytes came`)));
+      try {
+        await promise;
+      } finally {
+        cancel();
       }
-    } finally {
-      cancel();
     }
-    if (at !== length) throw new ProxyError('STORE_UNAVAILABLE', `Azure get ${key}: ${at} of ${length} bytes came`);
+    if (at !== length) throw failed(`${at} of ${length} bytes came`);
     return bytes;
   }
 
