@@ -280,7 +280,10 @@ class RunningApp implements App {
       for (const { forwarder } of forwarders.values()) await forwarder.start();
       await Promise.race([archive?.flush(), untilAborted(signal)]);
       if (archive && archive.status().committedPosition < end) {
-        throw new ProxyError('JOURNAL_FENCED', `${orphan.replica}-${orphan.epoch} is being finished by another replica`);
+        throw new ProxyError(
+          'JOURNAL_FENCED',
+          `${orphan.replica}-${orphan.epoch} is being finished by another replica`,
+        );
       }
       const isOwing = (): boolean => [...forwarders.values()].some(({ forwarder }) => forwarder.status().pending > 0);
       do {
