@@ -9,6 +9,7 @@ import { ZSTD_LEVELS } from '../src/config/declaration.ts';
 import { KNOWN_SETTINGS } from '../src/config/registry.ts';
 import { batchBytes, type ColumnBatch } from '../src/core/columns.ts';
 import type { Protocol, Signal } from '../src/core/envelope.ts';
+import { HOURS_PER_FLUSH_MAX, ROW_GROUP_ROWS_MAX } from '../src/core/limits.ts';
 import { WHOLE_KINDS } from '../src/query/views.ts';
 import { decodeEnvelope } from '../src/record/decode-envelope.ts';
 
@@ -16,10 +17,6 @@ export type Level = keyof typeof ZSTD_LEVELS;
 export const LEVELS = Object.keys(ZSTD_LEVELS) as Level[];
 /** What new segments are written with when nothing is set: the level of all speeds. */
 export const HOT_LEVEL: Level = defaultOf('archive.compression') as Level;
-
-/** As in src/app.ts (test/bench/ checks that they are the same). */
-export const ROW_GROUP_ROWS_MAX = 256 * 1024;
-export const HOURS_PER_FLUSH_MAX = 6;
 
 /** When the first body is received; the others follow at this pace. A fixed time, so that sizes repeat. */
 export const RECEIVED_AT_MS = 1_790_000_000_000;

@@ -2,12 +2,12 @@
  * The composition root: builds every part from the settings, starts them from the ground up, drains them from the top down.
  * Reads as the journey of the data: store → journal → archive and forwarders → intake.
  */
-import { hkdfSync } from 'node:crypto';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { ARCHIVE_CONSUMER, Archive } from './archive/archive.ts';
 import { createEncoder } from './archive/encoder.ts';
+import { booksOf } from './books.ts';
 import { ZSTD_LEVELS } from './config/declaration.ts';
 import { type Durability, durabilityOf } from './config/durability.ts';
 import type { Settings } from './config/registry.ts';
@@ -16,38 +16,33 @@ import { ByteBudget } from './core/byte-budget.ts';
 import type { Clock } from './core/clock.ts';
 import type { JournalIdentity } from './core/envelope.ts';
 import { isProxyError, messageOf, ProxyError } from './core/errors.ts';
-import { type FileSystem, isFileError } from './core/file-system.ts';
-import { MIB } from './core/limits.ts';
+import type { FileSystem } from './core/file-system.ts';
+import { HOURS_PER_FLUSH_MAX, MIB, ROW_GROUP_ROWS_MAX } from './core/limits.ts';
 import type { Random } from './core/random.ts';
-import { createSealer, type Sealer } from './core/sealer.ts';
-import { createForwarder, type Forwarder, forwardConsumer } from './forward/forwarder.ts';
+import type { Sealer } from './core/sealer.ts';
+import { Fleet } from './fleet.ts';
+import { createForwarders, type Forwarders } from './forwarders.ts';
 import { createIntake, type HealthReport, type Intake } from './intake/intake.ts';
-import { adoptJournal, listChunkJournals } from './journal/adopted-journal.ts';
 import { openDiskJournal } from './journal/disk-journal.ts';
 import type { Journal } from './journal/journal.ts';
 import { createMemoryJournal } from './journal/memory-journal.ts';
 import { openStoreJournal } from './journal/store-journal.ts';
+import { unheardOf } from './journal/unheard.ts';
+import { finishOrphan } from './orphan.ts';
 import { createDecodePool, type DecodePool } from './record/decode-pool.ts';
-import { fenceCommits, highestEpoch } from './store/commit-records.ts';
-import { claimLease, type HeldLease } from './store/leases.ts';
+import { openSealer } from './seal-key.ts';
+import { highestEpoch } from './store/commit-records.ts';
 import type { ObjectStore } from './store/object-store.ts';
 import { checkConditions } from './store/online-check.ts';
 import { openStore } from './store/open.ts';
-import { Takeover } from './takeover.ts';
 import type { Log } from './telemetry/log.ts';
 import { createMetrics, type Metrics } from './telemetry/metrics.ts';
-import { createAbsentUpstream } from './upstream/absent-upstream.ts';
-import { createAgentUpstream } from './upstream/agent-upstream.ts';
 import { type DatadogTarget, datadogTarget } from './upstream/datadog-hosts.ts';
-import { createDatadogUpstream } from './upstream/datadog-upstream.ts';
-import type { Upstream } from './upstream/upstream.ts';
-
-export type ForwardMode = 'all' | 'store-only' | 'forward-only';
 
 export interface AppDeps {
   settings: Settings;
   /** As resolved from the settings: `store-only` where nothing says where to forward to. */
-  mode: ForwardMode;
+  mode: Settings['forward']['mode'];
   version: string;
   fileSystem: FileSystem;
   clock: Clock;
@@ -62,18 +57,20 @@ export interface App {
   /** Resolves when another replica has taken this one's journal over: the process can only be replaced. */
   fenced: Promise<void>;
   status(): Promise<unknown>;
-  /** Readiness falls, requests under way finish, journal and segments are flushed. Resolves within the deadline. */
-  drain(deadlineMs: number): Promise<void>;
+  /** Takes over what can change while it runs (config/reload.ts). */
+  reload(settings: Settings): void;
+  /**
+   * Readiness falls, requests are served for another `noticeMs`, those under way finish, journal and segments are flushed. Resolves
+   * within the deadline.
+   */
+  drain(deadlineMs: number, noticeMs: number): Promise<void>;
 }
 
 const PATIENCE_MS = 5_000;
 const RETRY_ENTRIES_MAX = 100_000;
 const REQUEST_TIMEOUT_MS = 30_000;
-const UPSTREAM_TIMEOUT_MS = 30_000;
 const DECODE_JOBS_MAX = 4096;
 const WORKER_HEAP_MIB = 384;
-const ROW_GROUP_ROWS_MAX = 256 * 1024;
-const HOURS_PER_FLUSH_MAX = 6;
 /** Each sample wakes the process: a shorter interval costs an idle one several per cent of a core. */
 const LOOP_SAMPLE_EVERY_MS = 40;
 const WATCH_EVERY_MS = 5_000;
@@ -81,19 +78,16 @@ const STORE_CHECK_MS_MAX = 5_000;
 /** So long may the store fail before callers get 503 at once. */
 const STORE_PATIENCE_MS = 10_000;
 const RECENT_BYTES_MAX = 32 * MIB;
-const ADOPTED_LOOK_EVERY_MS = 200;
 const STORE_PROBE_KEY = 'probe/health';
-
-interface RunningForwarder {
-  upstream: Upstream;
-  forwarder: Forwarder;
-  /** Owed envelopes, but no longer configured. */
-  isAbsent?: true;
-}
 
 export async function openApp(deps: AppDeps): Promise<App> {
   const app = new RunningApp(deps);
-  await app.start();
+  try {
+    await app.start();
+  } catch (error) {
+    await app.giveUp();
+    throw error;
+  }
   return app;
 }
 
@@ -103,13 +97,12 @@ class RunningApp implements App {
   adminAddress: string | undefined;
   readonly #deps: AppDeps;
   readonly #budget: ByteBudget;
-  readonly #forwarders = new Map<'datadog' | 'agent', RunningForwarder>();
+  readonly #forwarders: Forwarders = new Map();
   readonly #startedAtMs: number;
   readonly #loopDelay = monitorEventLoopDelay({ resolution: LOOP_SAMPLE_EVERY_MS });
   readonly #fenced = Promise.withResolvers<void>();
   #isFenced = false;
-  #lease: HeldLease | undefined;
-  #takeover: Takeover | undefined;
+  #fleet: Fleet | undefined;
   #target: DatadogTarget | undefined;
   #sealer!: Sealer;
   #store!: ObjectStore;
@@ -168,10 +161,15 @@ class RunningApp implements App {
     this.adminAddress = listening.adminAddress;
     metrics.buildInfo.set({ version }, 1);
     metrics.storageConnected.set(1);
-    this.#lease?.keep(() => this.#fence('lost'));
-    this.#takeover?.start();
+    this.#fleet?.startTakeovers((orphan, signal) => this.#finishOrphan(orphan, signal));
     this.#loopDelay.enable();
     this.#watch();
+  }
+
+  reload({ intake, server }: Settings): void {
+    const allowedKeys = intake.apiKeysAllowed.map((key) => key.reveal());
+    this.#intake.reload({ allowedKeys, connectionMaxAgeMs: server.connectionAgeMaxMs });
+    this.#deps.log.level = server.logLevel;
   }
 
   /** A bucket whose server ignores conditions must not be used; one that cannot be asked now is asked again by the first flush. */
@@ -193,6 +191,11 @@ class RunningApp implements App {
     }
   }
 
+  /** It could not start: the lease must not keep others waiting, nor this process alive. */
+  async giveUp(): Promise<void> {
+    await this.#fleet?.leave(false);
+  }
+
   get fenced(): Promise<void> {
     return this.#fenced.promise;
   }
@@ -208,39 +211,30 @@ class RunningApp implements App {
   /** CONFIG_INVALID where an adopter could not finish what this replica takes. */
   #durability(): Durability['durability'] {
     const { settings, log } = this.#deps;
-    const { durability, problem } = durabilityOf(settings, this.#target !== undefined);
+    const { durability, problem } = durabilityOf(settings, this.#deps.mode);
     if (problem && durability === 'store') throw new ProxyError('CONFIG_INVALID', `DURABILITY=store: ${problem}`);
     if (problem) log.warn(`durability is ${durability}, not store: ${problem}`);
     return durability;
   }
 
-  /** The next epoch of this replica, and with it the right to commit; the lives before are over. */
   async #openStoreJournal(sealer: Sealer): Promise<Journal> {
     const { settings, clock, random, log } = this.#deps;
-    const { replicaId } = settings.server;
-    const { chunkAfterMs, chunkBytesMax, leaseMs, budgetBytes } = settings.journal;
+    const { chunkAfterMs, chunkBytesMax, leaseMs, budgetBytes, retryWindowMs } = settings.journal;
     const { metrics } = this;
     const store = this.#store;
-    let epochMin = await highestEpoch(store, replicaId);
-    for (const { replica, epoch } of await listChunkJournals(store)) {
-      if (replica === replicaId) epochMin = Math.max(epochMin, epoch);
-    }
-    this.#lease = await claimLease({ store, clock, log, leaseMs }, replicaId, epochMin);
-    metrics.leaseHeld.set(1);
-    metrics.leaseTransitions.inc({ kind: 'taken' });
-    const { identity } = this.#lease;
-    this.#takeover = new Takeover({
+    this.#fleet = await Fleet.join({
       store,
-      self: identity,
+      replicaId: settings.server.replicaId,
       leaseMs,
       clock,
       metrics,
       log,
-      finish: (orphan, signal) => this.#finishOrphan(orphan, signal),
+      onLost: () => this.#fence('lost'),
     });
     return openStoreJournal({
       store,
-      identity,
+      identity: this.#fleet.identity,
+      unheard: await unheardOf(store, this.#fleet.earlier, clock.nowMs() - retryWindowMs),
       sealer,
       clock,
       random,
@@ -255,50 +249,21 @@ class RunningApp implements App {
     });
   }
 
-  /** A dead replica's journal, to its end, by an archive and forwarders of its own. Their counters are not this replica's. */
-  async #finishOrphan(orphan: JournalIdentity, signal: AbortSignal): Promise<number | undefined> {
+  #finishOrphan(orphan: JournalIdentity, signal: AbortSignal): Promise<number | undefined> {
     const { clock, log, mode } = this.#deps;
     const self = this.#journal.identity;
-    const journal = await adoptJournal({
+    return finishOrphan({
+      orphan,
+      self,
       store: this.#store,
-      identity: orphan,
-      by: { ...self, atMs: clock.nowMs() },
-      archivedTo: () => fenceCommits(this.#store, orphan, self, clock.nowMs()),
-      archiveConsumer: ARCHIVE_CONSUMER,
       sealer: this.#sealer,
+      clock,
       log,
+      createArchive: (journal, metrics) =>
+        mode === 'forward-only' ? undefined : this.#createArchive(journal, metrics, `${self.replica}-${self.epoch}`),
+      createForwarders: (journal, metrics) => this.#createForwarders(journal, metrics),
+      signal,
     });
-    if (!journal) return undefined;
-    const { start, end } = journal.usage();
-    log.warn({ ...orphan, envelopes: end - start + 1 }, 'taking over the journal of a replica that is gone');
-    const metrics = createMetrics();
-    const archive =
-      mode === 'forward-only' ? undefined : this.#createArchive(journal, metrics, `${self.replica}-${self.epoch}`);
-    const forwarders = this.#createForwarders(journal, metrics);
-    try {
-      await archive?.start();
-      for (const { forwarder } of forwarders.values()) await forwarder.start();
-      await Promise.race([archive?.flush(), untilAborted(signal)]);
-      if (archive && archive.status().committedPosition < end) {
-        throw new ProxyError(
-          'JOURNAL_FENCED',
-          `${orphan.replica}-${orphan.epoch} is being finished by another replica`,
-        );
-      }
-      const isOwing = (): boolean => [...forwarders.values()].some(({ forwarder }) => forwarder.status().pending > 0);
-      do {
-        signal.throwIfAborted();
-        await clock.sleep(ADOPTED_LOOK_EVERY_MS, signal);
-        await Promise.all([...forwarders.values()].map(({ forwarder }) => forwarder.refreshBooks()));
-      } while (isOwing());
-    } finally {
-      await Promise.all([...forwarders.values()].map(({ forwarder }) => forwarder.stop()));
-      await archive?.stop(false, 0);
-      await Promise.all([...forwarders.values()].map(({ upstream }) => upstream.close()));
-      if (signal.aborted) await journal.close();
-    }
-    await journal.finish();
-    return Math.max(0, end - start + 1);
   }
 
   #openJournal(durability: Durability['durability'], dataFolder: string, sealer: Sealer): Promise<Journal> {
@@ -375,53 +340,10 @@ class RunningApp implements App {
     for (const { forwarder } of this.#forwarders.values()) await forwarder.start();
   }
 
-  #createForwarders(journalOf: Journal, metrics: Metrics): Map<'datadog' | 'agent', RunningForwarder> {
+  #createForwarders(journal: Journal, metrics: Metrics): Forwarders {
     const { settings, clock, random, log } = this.#deps;
-    const target = this.#target;
-    const sealer = this.#sealer;
-    const forwarders = new Map<'datadog' | 'agent', RunningForwarder>();
-    const { forward, journal } = settings;
-    const common = {
-      journal: journalOf,
-      store: this.#store,
-      sealer,
-      openKey: (sealed: string) => sealer.openText(sealed),
-      clock,
-      random,
-      metrics,
-      log,
-      concurrencyMax: forward.concurrency,
-      readAheadBytesMax: 16 * MIB,
-      ageLimitMs: forward.ageMaxMs,
-      backlogBytesMax: Math.floor(journal.budgetBytes * forward.spillShare),
-      // More than one to a share: with a small journal an object must be away before what is left of the budget has filled up.
-      spillObjectBytesMax: Math.min(8 * MIB, Math.floor((journal.budgetBytes * forward.spillShare) / 2)),
-      attemptsBeforeAside: 5,
-      commitEveryMs: 200,
-    };
-    const upstreamOptions = { connectionsMax: forward.concurrency, timeoutMs: UPSTREAM_TIMEOUT_MS, clock };
-    const wanted: { upstream: Upstream; destination: 'datadog' | 'agent'; key: string | undefined }[] = [];
-    if (target) {
-      const upstream = createDatadogUpstream({ target, ...upstreamOptions });
-      wanted.push({ upstream, destination: 'datadog', key: forward.datadogApiKey?.reveal() });
-    }
-    if (forward.agentUrl) {
-      const upstream = createAgentUpstream({ url: forward.agentUrl, ...upstreamOptions });
-      wanted.push({ upstream, destination: 'agent', key: undefined });
-    }
-    for (const { upstream, destination, key } of wanted) {
-      const options = { ...common, upstream, destination, key };
-      forwarders.set(destination, { upstream, forwarder: createForwarder(options) });
-    }
-    // An upstream that is no longer configured must neither hold up the journal nor lose what it is owed.
-    for (const destination of ['datadog', 'agent'] as const) {
-      if (forwarders.has(destination) || !journalOf.consumers().includes(forwardConsumer(destination))) continue;
-      log.warn({ upstream: destination }, 'no longer configured: what it is owed moves to spill objects');
-      const upstream = createAbsentUpstream(destination);
-      const options = { ...common, upstream, destination, key: undefined, keyRequired: false, backlogBytesMax: 0 };
-      forwarders.set(destination, { upstream, forwarder: createForwarder(options), isAbsent: true });
-    }
-    return forwarders;
+    const deps = { store: this.#store, sealer: this.#sealer, target: this.#target, clock, random, log };
+    return createForwarders(settings, deps, journal, metrics);
   }
 
   #createIntake(target: DatadogTarget | undefined, sealer: Sealer): Intake {
@@ -505,76 +427,11 @@ class RunningApp implements App {
         peakBytes: this.#budget.peakBytes,
       },
       compression: settings.archive.compression,
-      books: await this.#books(),
-    };
-  }
-
-  /** Sums of independent counters; `balance` is what is left over and should be 0 when nothing is under way. */
-  async #books(): Promise<unknown> {
-    const sum = async (metric: { get(): Promise<{ values: { value: number }[] }> }): Promise<number> =>
-      (await metric.get()).values.reduce((total, { value }) => total + value, 0);
-    const { metrics } = this;
-    const [received, accepted, duplicate, rejected, relayed, archived, recovered] = await Promise.all([
-      sum(metrics.received),
-      sum(metrics.accepted),
-      sum(metrics.duplicates),
-      sum(metrics.rejected),
-      sum(metrics.relayed),
-      sum(metrics.archived),
-      sum(metrics.archiveRecovered),
-    ]);
-    const archivePending = this.#archive?.status().pendingEnvelopes ?? 0;
-    return {
-      intake: {
-        received,
-        accepted,
-        duplicate,
-        rejected,
-        relayed,
-        balance: received - accepted - duplicate - rejected - relayed,
-      },
-      archive: this.#archive
-        ? {
-            accepted,
-            recovered,
-            archived,
-            pending: archivePending,
-            balance: accepted + recovered - archived - archivePending,
-          }
-        : null,
-      forward: Object.fromEntries(
-        await Promise.all(
-          [...this.#forwarders.keys()].map(async (name) => [name, await this.#forwardBooks(name)] as const),
-        ),
+      books: await booksOf(
+        this.metrics,
+        this.#archive?.status().pendingEnvelopes,
+        new Map([...this.#forwarders].map(([name, { forwarder }]) => [name, forwarder.status().pending])),
       ),
-    };
-  }
-
-  async #forwardBooks(upstream: 'datadog' | 'agent'): Promise<unknown> {
-    const { metrics } = this;
-    const of = async (metric: {
-      get(): Promise<{ values: { value: number; labels: { upstream?: string | number } }[] }>;
-    }): Promise<number> =>
-      (await metric.get()).values.reduce(
-        (sum, { value, labels }) => sum + (labels.upstream === upstream ? value : 0),
-        0,
-      );
-    const [addressed, recovered, delivered, deadLettered, dropped] = await Promise.all([
-      of(metrics.forwardAddressed),
-      of(metrics.forwardRecovered),
-      of(metrics.forwardDelivered),
-      of(metrics.forwardDeadLettered),
-      of(metrics.forwardDropped),
-    ]);
-    const pending = this.#forwarders.get(upstream)?.forwarder.status().pending ?? 0;
-    return {
-      addressed,
-      recovered,
-      delivered,
-      pending,
-      deadLettered,
-      dropped,
-      balance: addressed + recovered - delivered - pending - deadLettered - dropped,
     };
   }
 
@@ -611,14 +468,16 @@ class RunningApp implements App {
     this.metrics.storageConnected.set(this.#storeConnected ? 1 : 0);
   }
 
-  async drain(deadlineMs: number): Promise<void> {
+  async drain(deadlineMs: number, noticeMs: number): Promise<void> {
     if (this.#draining) return;
     this.#draining = true;
     const { clock, log } = this.#deps;
     const endsAtMs = clock.monotonicMs() + deadlineMs;
     const left = (): number => Math.max(0, endsAtMs - clock.monotonicMs());
     this.#cancelWatch?.();
+    const takeoversStopped = this.#fleet?.stopTakeovers();
     this.#intake.beginDrain();
+    if (noticeMs > 0) await clock.sleep(Math.min(noticeMs, deadlineMs / 2));
     await this.#intake.close(left() / 3);
     await Promise.all([...this.#forwarders.values()].map(({ forwarder }) => forwarder.drain(left() / 2)));
     await this.#archive?.stop(true, left());
@@ -627,41 +486,12 @@ class RunningApp implements App {
     const owed = Object.fromEntries(
       [...this.#forwarders].map(([name, { forwarder }]) => [name, forwarder.status().pending]),
     );
-    await this.#takeover?.stop();
+    await takeoversStopped;
     await this.#journal.close(Object.values(owed).some((count) => count > 0));
-    if (!this.#isFenced) await this.#lease?.release();
+    await this.#fleet?.leave(this.#isFenced);
     await Promise.all([...this.#forwarders.values()].map(({ upstream }) => upstream.close()));
     await this.#pool.close();
     await this.#store.close();
     log.info({ archivePending: pending, forwardPending: owed, journalBytes: usage.bytes }, 'drained');
   }
-}
-
-function untilAborted(signal: AbortSignal): Promise<never> {
-  return new Promise((_, reject) => {
-    if (signal.aborted) reject(signal.reason);
-    else signal.addEventListener('abort', () => reject(signal.reason), { once: true });
-  });
-}
-
-/**
- * The configured seal key; else, where other replicas must open what this one seals, one that follows from the vendor's key, which they
- * all have; else one of this data folder's own (mode 0600), made at the first start.
- */
-function openSealer(settings: Settings, dataFolder: string, random: Random, isShared: boolean): Sealer {
-  const old = settings.journal.sealKeysOld.map((key) => Buffer.from(key.reveal(), 'base64'));
-  const configured = settings.journal.sealKey;
-  if (configured) return createSealer([Buffer.from(configured.reveal(), 'base64'), ...old], random);
-  const vendorKey = settings.forward.datadogApiKey;
-  if (isShared && vendorKey) {
-    const derived = hkdfSync('sha256', vendorKey.reveal(), '', 'reductrai seal key', 32);
-    return createSealer([new Uint8Array(derived), ...old], random);
-  }
-  const path = join(dataFolder, 'seal.key');
-  try {
-    writeFileSync(path, Buffer.from(random.bytes(32)).toString('base64'), { mode: 0o600, flag: 'wx', flush: true });
-  } catch (error) {
-    if (!isFileError(error, 'EEXIST')) throw error;
-  }
-  return createSealer([Buffer.from(readFileSync(path, 'utf8').trim(), 'base64'), ...old], random);
 }

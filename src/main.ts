@@ -17,6 +17,7 @@ Usage: reductrai <command> [options]
   export          give items back exactly as they were sent, one JSON text a line
   ls              list what is kept, per signal and day
   verify          walk the store: checksums, footers, coverage, orphans
+  tier            how data ages: status, plan, run
   ha status       leases and journals of the replicas that share this store
   storage copy    copy everything to another store, resumable and verified
   demo            see it all at once: made-up traffic through a proxy to a stand-in for Datadog
@@ -62,6 +63,8 @@ async function main(argv: string[]): Promise<number> {
       return (await import('./cli/verify.ts')).runVerify(own, io, open);
     case 'ha':
       return (await import('./cli/ha-status.ts')).runHa(own, io, open);
+    case 'tier':
+      return (await import('./cli/tier.ts')).runTier(own, io, () => settingsIn(args));
     case 'storage':
       return (await import('./cli/storage-copy.ts')).runStorage(own, io, () => settingsIn(args));
     case 'demo':

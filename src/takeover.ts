@@ -6,7 +6,7 @@
 import type { Clock } from './core/clock.ts';
 import type { JournalIdentity } from './core/envelope.ts';
 import { isProxyError, messageOf } from './core/errors.ts';
-import { listChunkJournals } from './journal/adopted-journal.ts';
+import { forgetJournal, listChunkJournals } from './journal/adopted-journal.ts';
 import { type LeaseDeps, LeaseWatch, leaseKey, markTaken, type ObservedLease, tryLease } from './store/leases.ts';
 import type { ObjectStore } from './store/object-store.ts';
 import type { Log } from './telemetry/log.ts';
@@ -25,6 +25,9 @@ export interface TakeoverOptions {
    */
   finish(identity: JournalIdentity, signal: AbortSignal): Promise<number | undefined>;
 }
+
+/** Leases of replicas that are gone, and fences of what was finished, are kept so long: whoever stood still less learns of it early. */
+const FORGET_AFTER_MS = 60 * 60 * 1000;
 
 const nameOf = ({ replica, epoch }: JournalIdentity): string => `${replica}-${epoch}`;
 
@@ -56,10 +59,7 @@ export class Takeover {
     const { signal } = this.#stopping;
     while (!signal.aborted) {
       try {
-        for (const [orphan, lease] of await this.#orphans()) {
-          if (signal.aborted) return;
-          await this.#takeOver(orphan, lease);
-        }
+        await this.#look(signal);
       } catch (error) {
         if (signal.aborted) return;
         if (!isProxyError(error)) throw error;
@@ -72,20 +72,48 @@ export class Takeover {
     }
   }
 
-  async #orphans(): Promise<[JournalIdentity, ObservedLease | undefined][]> {
+  async #look(signal: AbortSignal): Promise<void> {
     const { store, self } = this.#options;
-    const leases = new Map((await this.#watch.observe(store)).map((lease) => [lease.record.replica, lease]));
-    const found: [JournalIdentity, ObservedLease | undefined][] = [];
-    for (const identity of await listChunkJournals(store)) {
-      if (nameOf(identity) === nameOf(self) || this.#finished.has(nameOf(identity))) continue;
-      const lease = leases.get(identity.replica);
-      if (this.#isGone(identity, lease)) found.push([identity, lease]);
+    const leases = await this.#watch.observe(store);
+    const journals = (await listChunkJournals(store)).filter((identity) => nameOf(identity) !== nameOf(self));
+    for (const identity of journals) {
+      if (signal.aborted) return;
+      const lease = leases.find(({ record }) => record.replica === identity.replica);
+      if (!this.#isGone(identity, lease)) continue;
+      if (this.#finished.has(nameOf(identity))) await this.#forgetFinished(identity);
+      else await this.#takeOver(identity, lease);
     }
-    return found;
+    for (const lease of leases) {
+      if (signal.aborted) return;
+      const { replica } = lease.record;
+      if (replica !== self.replica && !journals.some((journal) => journal.replica === replica))
+        await this.#forget(lease);
+    }
   }
 
-  #isGone({ replica, epoch }: JournalIdentity, lease: ObservedLease | undefined): boolean {
-    if (!lease) return this.#watch.see(`none/${replica}`, 'none');
+  async #forgetFinished(identity: JournalIdentity): Promise<void> {
+    const name = nameOf(identity);
+    if (this.#watch.unchangedMs(`finished/${name}`, name) < FORGET_AFTER_MS) return;
+    await forgetJournal(this.#options.store, identity);
+    for (const timer of ['finished', 'none']) this.#watch.forget(`${timer}/${name}`);
+    this.#finished.delete(name);
+  }
+
+  async #forget({ key, version, record, hasLapsed, unchangedMs }: ObservedLease): Promise<void> {
+    if ((record.state === 'held' && !hasLapsed) || unchangedMs < FORGET_AFTER_MS) return;
+    const { store } = this.#options;
+    // It may have come back since it was observed.
+    if ((await store.head(key))?.version !== version) return;
+    await store.delete(key);
+    this.#watch.forget(key);
+  }
+
+  #isGone(identity: JournalIdentity, lease: ObservedLease | undefined): boolean {
+    const { epoch } = identity;
+    const without = `none/${nameOf(identity)}`;
+    if (!lease) return this.#watch.see(without, 'none');
+    // It may lose its lease again (and one that has just begun shows its journal first): that is timed anew.
+    this.#watch.forget(without);
     if (epoch !== lease.record.epoch) return epoch < lease.record.epoch;
     return lease.record.state !== 'held' || lease.hasLapsed;
   }
@@ -119,7 +147,11 @@ export class Takeover {
       metrics.takeoversRunning.set(0);
       if (result !== 'empty') metrics.takeovers.inc({ result });
       await work.release();
-      if (result !== 'left') await store.delete(leaseKey(name)).catch(() => {});
+      if (result !== 'left') {
+        this.#watch.forget(leaseKey(name));
+        // What is left of it says `released`, and holds nobody up.
+        await store.delete(leaseKey(name)).catch((error) => log.debug({ reason: messageOf(error) }, 'a lease is left'));
+      }
     }
   }
 }

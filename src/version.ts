@@ -1,4 +1,4 @@
 /** The product's version, as package.json says. */
-import { readFileSync } from 'node:fs';
+import manifest from '../package.json' with { type: 'json' };
 
-export const VERSION: string = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')).version;
+export const VERSION: string = manifest.version;

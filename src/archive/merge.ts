@@ -19,7 +19,7 @@ export interface RowSelection {
   isLastUse: boolean;
 }
 
-export function selectedCount(selection: RowSelection): number {
+export function selectedCount(selection: Pick<RowSelection, 'batch' | 'rows'>): number {
   return selection.rows ? selection.rows.length : selection.batch.rowCount;
 }
 
@@ -34,6 +34,18 @@ export function mergeSelections(schema: readonly ColumnSchema[], selections: rea
       const source = batch.columns[column.name];
       if (isLastUse && source) letGoOfColumn(source);
     }
+  }
+  return { rowCount, columns };
+}
+
+/** Batches of segments, one after another, as one. They are used up: each column is let go of once it is copied. */
+export function concatBatches(schema: readonly ColumnSchema[], batches: readonly ColumnBatch[]): ColumnBatch {
+  const selections = batches.map((batch) => ({ batch, rows: undefined }));
+  const rowCount = batches.reduce((sum, batch) => sum + batch.rowCount, 0);
+  const columns: Record<string, Column> = {};
+  for (const column of schema) {
+    columns[column.name] = copyColumn(column, selections, rowCount);
+    for (const batch of batches) letGoOfColumn(batch.columns[column.name]!);
   }
   return { rowCount, columns };
 }
@@ -53,6 +65,12 @@ function mergeColumn(column: ColumnSchema, selections: readonly RowSelection[], 
         BigInt(Math.trunc(selection.receivedAtMs)),
       );
   }
+  return copyColumn(column, selections, rowCount);
+}
+
+type Rows = Pick<RowSelection, 'batch' | 'rows'>;
+
+function copyColumn(column: ColumnSchema, selections: readonly Rows[], rowCount: number): Column {
   switch (column.kind) {
     case 'string':
     case 'binary':
@@ -102,7 +120,7 @@ type Numbers = Float64Array | Int32Array | BigInt64Array;
 
 function mergeNumbers<T extends Numbers>(
   name: string,
-  selections: readonly RowSelection[],
+  selections: readonly Rows[],
   rowCount: number,
   values: T,
 ): { values: T; nulls?: Uint8Array } {
@@ -130,7 +148,7 @@ function mergeNumbers<T extends Numbers>(
 function mergeDictionaries(
   name: string,
   kind: 'string' | 'binary',
-  selections: readonly RowSelection[],
+  selections: readonly Rows[],
   rowCount: number,
 ): Column {
   // Not more than all sources together, and memory that is never touched costs nothing.
@@ -162,7 +180,7 @@ function mergeDictionaries(
   return { kind, ids, ...dictionary.finish() };
 }
 
-function entryBytes(selections: readonly RowSelection[], name: string): number {
+function entryBytes(selections: readonly Rows[], name: string): number {
   let total = 0;
   for (const { batch } of selections) {
     const column = batch.columns[name];

@@ -3,9 +3,10 @@
  * the hour of receipt. A flush writes a bounded number of hours; the rows of all others share one `late` segment.
  */
 import type { Signal } from '../core/envelope.ts';
+import type { Tier } from '../store/commit-log.ts';
 
 export const HOUR_MS = 3_600_000;
-const DAY_MS = 24 * HOUR_MS;
+export const DAY_MS = 24 * HOUR_MS;
 const PAST_MS_MAX = 30 * DAY_MS;
 const FUTURE_MS_MAX = HOUR_MS;
 
@@ -43,6 +44,24 @@ export function segmentKey(parts: {
   const range = `${pad(parts.first)}-${pad(parts.last)}`;
   const name = `${parts.replica}-${parts.epoch}-${range}${parts.late ? '-late' : ''}${parts.writer ? `-by-${parts.writer}` : ''}`;
   return `${parts.tenant}/${parts.signal}/tier=hot/dt=${iso.slice(0, 10)}/hour=${iso.slice(11, 13)}/${name}.parquet`;
+}
+
+/**
+ * `<tenant>/<signal>/tier=<tier>/dt=YYYY-MM-DD[/hour=HH]/_merged-<epoch>-<number>.parquet`: of the commit record that makes it live.
+ * The cold tier is filed by day.
+ */
+export function mergedKey(parts: {
+  tenant: string;
+  signal: Signal;
+  tier: Tier;
+  day: string;
+  hour: string | undefined;
+  epoch: number;
+  number: number;
+}): string {
+  const { tenant, signal, tier, day, hour, epoch, number } = parts;
+  const folder = hour === undefined ? `dt=${day}` : `dt=${day}/hour=${hour}`;
+  return `${tenant}/${signal}/tier=${tier}/${folder}/_merged-${epoch}-${pad(number)}.parquet`;
 }
 
 /** Segments never change once they are there. */

@@ -38,18 +38,19 @@ export async function runCheckConfig(args: string[], deps: ServeDeps, io: CliIo)
   return args.includes('--online') ? checkOnline(settings, io) : 0;
 }
 
-function durabilityText(settings: Settings, mode: string): string {
+function durabilityText(settings: Settings, mode: Settings['forward']['mode']): string {
   let text: string;
   try {
-    const { durability, problem } = durabilityOf(settings, mode !== 'store-only');
+    const { durability, problem } = durabilityOf(settings, mode);
     text = `durability: ${durability}${problem ? ` (${problem})` : ''}\n`;
     if (durability !== 'store') return text;
   } catch (error) {
     return `durability: ${messageOf(error)}\n`;
   }
-  const { chunksPerMonth, leasesPerMonth, waitMsMax } = costsOf(settings);
+  const { chunksPerMonth, leasesPerMonth, listsPerMonth, waitMsMax } = costsOf(settings);
   const millions = (count: number): string => `${(count / 1e6).toFixed(1)} million`;
-  return `${text}  a replica that is never idle puts at most ${millions(chunksPerMonth)} journal chunks and ${millions(leasesPerMonth)} leases a month;
+  return `${text}  a replica that is never idle puts at most ${millions(chunksPerMonth)} journal chunks and ${millions(leasesPerMonth)} leases a month,
+  and asks for ${millions(listsPerMonth)} listings;
   callers wait up to ${waitMsMax} ms more than a write to the store takes
 `;
 }

@@ -1,13 +1,15 @@
 /** `reductrai ha status`: who holds a lease on what, and which journals are in the store (DURABILITY=store), finished or not. Reads only. */
 import { parseArgs } from 'node:util';
-import { messageOf } from '../core/errors.ts';
+import { isProxyError, messageOf } from '../core/errors.ts';
 import { listChunkJournals } from '../journal/adopted-journal.ts';
-import { chunkPrefix, decodeFence } from '../journal/chunk.ts';
+import { chunkPrefix, decodeFence, type Fence } from '../journal/chunk.ts';
 import { formatTable, humanBytes } from '../query/table.ts';
 import { LEASE_PREFIX, type LeaseRecord, readLease } from '../store/leases.ts';
 import type { ObjectReader } from '../store/object-store.ts';
 import { type CliIo, fail, type OpenedStore, write } from './io.ts';
 
+/** Fences are small; chunks this small are few. */
+const FENCE_BYTES_MAX = 1024;
 const USAGE = `Usage: reductrai ha status [--format table|ndjson]
 
 Leases of replicas and of takeovers under way, and the journals of replicas that are in the store.
@@ -94,27 +96,38 @@ async function leaseRows(store: ObjectReader): Promise<LeaseRow[]> {
   return rows;
 }
 
+async function fenceAt(store: ObjectReader, key: string): Promise<Fence | undefined> {
+  try {
+    return decodeFence((await store.get(key)).bytes);
+  } catch (error) {
+    // A chunk that has just been passed.
+    if (isProxyError(error, 'STORE_ABSENT')) return undefined;
+    throw error;
+  }
+}
+
 async function journalRows(store: ObjectReader, leases: readonly LeaseRow[]): Promise<JournalRow[]> {
   const rows: JournalRow[] = [];
   for (const identity of await listChunkJournals(store)) {
     const journal = `${identity.replica}-${identity.epoch}`;
     let chunks = 0;
     let bytes = 0;
-    let lastKey = '';
+    let fence: Fence | undefined;
     for await (const { key, sizeBytes } of store.list(chunkPrefix(identity))) {
+      if (sizeBytes <= FENCE_BYTES_MAX) fence = await fenceAt(store, key);
+      // What stands behind a fence was never acknowledged.
+      if (fence) break;
       chunks += 1;
       bytes += sizeBytes;
-      lastKey = key;
     }
-    if (chunks === 0) continue;
-    const fence = decodeFence((await store.get(lastKey)).bytes);
+    if (chunks === 0 && !fence) continue;
     const isLive = leases.some(
       ({ lease, holder, state }) => lease === identity.replica && holder === journal && state === 'held',
     );
     rows.push({
       journal,
-      state: fence && chunks === 1 ? 'finished' : isLive && !fence ? 'live' : 'orphaned',
-      chunks: fence ? chunks - 1 : chunks,
+      state: fence && chunks === 0 ? 'finished' : isLive && !fence ? 'live' : 'orphaned',
+      chunks,
       bytes,
       fencedBy: fence ? `${fence.replica}-${fence.epoch}` : '',
     });

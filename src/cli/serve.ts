@@ -5,13 +5,15 @@ import { type App, openApp } from '../app.ts';
 import { settingsHelp } from '../config/help.ts';
 import { effectiveMode, type LoadResult, loadSettings } from '../config/load.ts';
 import type { Settings } from '../config/registry.ts';
+import { reloadOf } from '../config/reload.ts';
 import { storeFolder, storeSettingsOf } from '../config/storage.ts';
 import { systemClock } from '../core/clock.ts';
 import { messageOf } from '../core/errors.ts';
 import { type FileSystem, nodeFileSystem } from '../core/file-system.ts';
 import { systemRandom } from '../core/random.ts';
 import { urlOf } from '../store/store-url.ts';
-import { createLog } from '../telemetry/log.ts';
+import { createLog, type Log } from '../telemetry/log.ts';
+import { UpkeepSchedule } from '../upkeep-schedule.ts';
 import { VERSION } from '../version.ts';
 
 const FENCED_GRACE_MS = 1_000;
@@ -44,7 +46,8 @@ export async function runServe(args: string[], deps: ServeDeps): Promise<number>
     );
     return 2;
   }
-  const { settings, warnings, sources } = loaded;
+  const { warnings, sources } = loaded;
+  let { settings } = loaded;
   const log = createLog(settings.server.logLevel);
   for (const warning of warnings) log.warn(warning);
   const mode = effectiveMode(settings, sources);
@@ -67,7 +70,22 @@ export async function runServe(args: string[], deps: ServeDeps): Promise<number>
     return 1;
   }
   log.info({ address: app.address, adminAddress: app.adminAddress, mode, version: VERSION }, 'listening');
+  const upkeep = upkeepOf(settings, mode, args, deps, app, log);
+  upkeep?.start();
   if (process.stdout.isTTY) process.stdout.write(greeting(app.address, mode, settings));
+  process.on('SIGHUP', () => {
+    // The terminal it was started in is gone.
+    if (process.stdout.isTTY) return stop.resolve('SIGHUP');
+    const again = load(deps.env, configPathOf(args));
+    if (!again.ok) {
+      log.error({ problems: again.problems }, 'the configuration cannot be used; what was in force stays');
+      return;
+    }
+    const { applied, needRestart, settings: next } = reloadOf(settings, again.settings);
+    settings = next;
+    app.reload(settings);
+    log.info({ applied, needRestart }, 'configuration read again');
+  });
   const signal = await Promise.race([stop.promise, app.fenced.then(() => 'fenced' as const)]);
   if (signal === 'fenced') {
     // Nothing of it can be committed here any more; another replica finishes it. Answers under way still leave.
@@ -80,9 +98,29 @@ export async function runServe(args: string[], deps: ServeDeps): Promise<number>
     log.error('drain deadline passed; what is left is in the journal');
     process.exit(1);
   });
-  await app.drain(settings.server.drainDeadlineMs);
+  // Whoever presses Ctrl-C has no balancer that must notice.
+  const noticeMs = signal === 'SIGTERM' ? settings.server.drainNoticeMs : 0;
+  await Promise.all([upkeep?.stop(), app.drain(settings.server.drainDeadlineMs, noticeMs)]);
   cancel();
   return 0;
+}
+
+/** This program once more, as `tier run`; undefined where nothing is kept, or nobody wants it. */
+function upkeepOf(
+  settings: Settings,
+  mode: Settings['forward']['mode'],
+  args: readonly string[],
+  { env }: ServeDeps,
+  { metrics }: App,
+  log: Log,
+): UpkeepSchedule | undefined {
+  if (!settings.cleanup.autoEnabled || mode === 'forward-only') return undefined;
+  const configPath = configPathOf(args);
+  const command = [
+    ...[process.execPath, ...process.execArgv, process.argv[1]!, 'tier', 'run', '--format', 'ndjson'],
+    ...(configPath === undefined ? [] : ['--config', configPath]),
+  ];
+  return new UpkeepSchedule({ schedule: settings.cleanup.schedule, command, env, clock: systemClock, log, metrics });
 }
 
 export function configPathOf(args: readonly string[]): string | undefined {

@@ -13,6 +13,11 @@ const HOUR_MS = 60 * MINUTE_MS;
 const DAY_MS = 24 * HOUR_MS;
 const WORKERS_MAX = 64;
 
+/** What must be restored first can be neither queried nor merged. Google's ARCHIVE is read at once. */
+const STORAGE_CLASS = {
+  pattern: /^(?!(?:GLACIER|DEEP_ARCHIVE|[Aa]rchive)$)[A-Za-z0-9_]{1,64}$/,
+  form: 'a class that is read without being restored first: not GLACIER, DEEP_ARCHIVE, Archive',
+};
 const AGGREGATION = { pattern: /^(none|raw|\d{1,6}(s|m|h|d))$/, form: '`none` or an interval such as `5m`' };
 const SEAL_KEY_FORM = 'must be 32 bytes in base64';
 
@@ -76,12 +81,19 @@ export const SETTINGS = {
       max: DAY_MS,
       help: "Age at which a client's connection is closed (with jitter), so that agents spread over new replicas.",
     }),
+    drainNoticeMs: duration({
+      env: ['REDUCTRAI_DRAIN_NOTICE'],
+      default: 5 * SECOND_MS,
+      min: 0,
+      max: HOUR_MS,
+      help: 'After SIGTERM: how long requests are still served while /health says 503, until every balancer has noticed.',
+    }),
     drainDeadlineMs: duration({
       env: ['REDUCTRAI_DRAIN_DEADLINE'],
       default: 30 * SECOND_MS,
       min: SECOND_MS,
       max: HOUR_MS,
-      help: 'Time to finish after SIGTERM.',
+      help: 'Time to finish after SIGTERM, the notice included.',
     }),
     licenseKey: secret({
       env: ['REDUCTRAI_LICENSE_KEY'],
@@ -277,14 +289,13 @@ export const SETTINGS = {
     }),
   },
   storageHot: {
-    enabled: boolean({ env: ['STORAGE_HOT_ENABLED'], status: LATER, default: true, help: 'Keep a hot tier.' }),
+    enabled: boolean({ env: ['STORAGE_HOT_ENABLED'], default: true, help: 'Keep a hot tier.' }),
     retentionDays: integer({
       env: ['STORAGE_HOT_RETENTION_DAYS'],
-      status: LATER,
       default: 7,
       min: 1,
       max: 36500,
-      help: 'Days in the hot tier.',
+      help: 'Age in days, from receipt, up to which data is hot.',
     }),
     path: text({
       env: ['STORAGE_HOT_PATH'],
@@ -304,14 +315,18 @@ export const SETTINGS = {
     }),
   },
   storageWarm: {
-    enabled: boolean({ env: ['STORAGE_WARM_ENABLED'], status: LATER, default: true, help: 'Keep a warm tier.' }),
+    enabled: boolean({ env: ['STORAGE_WARM_ENABLED'], default: true, help: 'Keep a warm tier.' }),
     retentionDays: integer({
       env: ['STORAGE_WARM_RETENTION_DAYS'],
-      status: LATER,
       default: 30,
       min: 1,
       max: 36500,
       help: 'Age in days up to which data is warm.',
+    }),
+    storageClass: text({
+      ...STORAGE_CLASS,
+      env: ['STORAGE_WARM_CLASS'],
+      help: 'Storage class or access tier of the warm tier in a bucket, in the words of its cloud; default: as of the rest.',
     }),
     path: text({ env: ['STORAGE_WARM_PATH'], status: LATER, help: 'Folder of the warm tier.' }),
     aggregation: text({
@@ -329,14 +344,18 @@ export const SETTINGS = {
     }),
   },
   storageCold: {
-    enabled: boolean({ env: ['STORAGE_COLD_ENABLED'], status: LATER, default: true, help: 'Keep a cold tier.' }),
+    enabled: boolean({ env: ['STORAGE_COLD_ENABLED'], default: true, help: 'Keep a cold tier.' }),
     retentionDays: integer({
       env: ['STORAGE_COLD_RETENTION_DAYS'],
-      status: LATER,
       default: 365,
       min: 1,
       max: 36500,
-      help: 'Age in days up to which data is kept.',
+      help: 'Age in days up to which data is kept; what is older than the last tier keeps is deleted.',
+    }),
+    storageClass: text({
+      ...STORAGE_CLASS,
+      env: ['STORAGE_COLD_CLASS'],
+      help: 'Storage class or access tier of the cold tier in a bucket, in the words of its cloud; default: as of the rest.',
     }),
     path: text({ env: ['STORAGE_COLD_PATH'], status: LATER, help: 'Folder of the cold tier.' }),
     aggregation: text({
@@ -353,7 +372,6 @@ export const SETTINGS = {
     }),
     compressionLevel: integer({
       env: ['COLD_COMPRESSION_LEVEL'],
-      status: LATER,
       default: 19,
       min: 1,
       max: 22,
@@ -372,7 +390,7 @@ export const SETTINGS = {
       env: ['S3_PATH_STYLE'],
       help: 'Bucket in the path instead of the host name; on when an endpoint is set.',
     }),
-    storageClass: text({ env: ['S3_STORAGE_CLASS'], help: 'Storage class of what is written.' }),
+    storageClass: text({ ...STORAGE_CLASS, env: ['S3_STORAGE_CLASS'], help: 'Storage class of what is written.' }),
     encryption: choice(['s3', 'kms'], {
       env: ['S3_SSE'],
       help: "Encryption by the server: S3's own keys, or KMS; the bucket's default when it is not set.",
@@ -391,7 +409,7 @@ export const SETTINGS = {
       env: ['GCS_ENDPOINT'],
       help: 'Another endpoint; by plain http without credentials, for test servers.',
     }),
-    storageClass: text({ env: ['GCS_STORAGE_CLASS'], help: 'Storage class of what is written.' }),
+    storageClass: text({ ...STORAGE_CLASS, env: ['GCS_STORAGE_CLASS'], help: 'Storage class of what is written.' }),
     kmsKey: text({ env: ['GCS_KMS_KEY'], help: 'Resource name of a Cloud KMS key.' }),
   },
   azure: {
@@ -405,23 +423,33 @@ export const SETTINGS = {
     container: text({ env: ['AZURE_CONTAINER'], help: 'Container.' }),
     prefix: text({ env: ['AZURE_PREFIX'], help: 'Put before every key in the container.' }),
     endpoint: url({ env: ['AZURE_ENDPOINT'], help: 'Another endpoint: a sovereign cloud, or a test server.' }),
-    accessTier: text({ env: ['AZURE_ACCESS_TIER'], help: 'Access tier of what is written.' }),
+    accessTier: text({ ...STORAGE_CLASS, env: ['AZURE_ACCESS_TIER'], help: 'Access tier of what is written.' }),
     encryptionScope: text({ env: ['AZURE_ENCRYPTION_SCOPE'], help: 'Encryption scope of what is written.' }),
   },
   cleanup: {
     autoEnabled: boolean({
       env: ['AUTO_CLEANUP_ENABLED'],
-      status: LATER,
       default: true,
-      help: 'Move and expire data by age.',
+      help: 'Merge, move and expire data by age, on schedule; one of all replicas does it. Else only `reductrai tier run`.',
     }),
     schedule: text({
       env: ['CLEANUP_SCHEDULE'],
       pattern: CRON,
       form: 'a cron schedule of five fields',
-      status: LATER,
       default: '0 2 * * *',
-      help: 'When to do so.',
+      help: 'When to do so, in UTC. Hourly keeps the number of small objects low.',
+    }),
+    compactAfterMs: duration({
+      default: 2 * HOUR_MS,
+      min: 0,
+      max: 36500 * DAY_MS,
+      help: 'Age from which the small segments of one hour are merged although they are still hot.',
+    }),
+    graceMs: duration({
+      default: HOUR_MS,
+      min: 0,
+      max: 365 * DAY_MS,
+      help: 'Merged and expired segments are deleted so much later, when queries that still read them have ended.',
     }),
   },
 };

@@ -11,14 +11,18 @@ export interface Durability {
 
 const MONTH_MS = 30 * 24 * 60 * 60 * 1000;
 const RENEWALS_PER_LEASE = 3;
+/** Leases, and journals. */
+const LISTS_PER_RENEWAL = 2;
 
-/** `forwards`: something is sent to the vendor. */
-export function durabilityOf(settings: Settings, forwards: boolean): Durability {
+/** `store-only`: nothing is sent to the vendor. `forward-only`: nothing is archived, so the store may be away. */
+export function durabilityOf(settings: Settings, mode: Settings['forward']['mode']): Durability {
   const { durability, sealKey } = settings.journal;
   const { target } = storeSettingsOf(settings);
   const { kind } = typeof target === 'string' ? parseStoreUrl(target) : target;
-  const wanted = durability === 'auto' ? (kind === 'local' ? 'disk' : 'store') : durability;
-  if (wanted !== 'store' || sealKey || !forwards || settings.forward.datadogApiKey) return { durability: wanted };
+  const automatic = kind === 'local' || mode === 'forward-only' ? 'disk' : 'store';
+  const wanted = durability === 'auto' ? automatic : durability;
+  if (wanted !== 'store' || sealKey || mode === 'store-only' || settings.forward.datadogApiKey)
+    return { durability: wanted };
   return {
     durability: durability === 'store' ? 'store' : 'disk',
     problem:
@@ -26,11 +30,20 @@ export function durabilityOf(settings: Settings, forwards: boolean): Durability 
   };
 }
 
-/** Of a replica that is never idle: writes to the store a month, and what a caller waits at most beside the write itself. */
-export function costsOf({ journal }: Settings): { chunksPerMonth: number; leasesPerMonth: number; waitMsMax: number } {
+export interface DurabilityCosts {
+  chunksPerMonth: number;
+  leasesPerMonth: number;
+  listsPerMonth: number;
+  waitMsMax: number;
+}
+
+/** Of a replica that is never idle: requests to the store a month, and what a caller waits at most beside the write itself. */
+export function costsOf({ journal }: Settings): DurabilityCosts {
+  const renewals = Math.ceil((MONTH_MS / journal.leaseMs) * RENEWALS_PER_LEASE);
   return {
     chunksPerMonth: Math.ceil(MONTH_MS / journal.chunkAfterMs),
-    leasesPerMonth: Math.ceil((MONTH_MS / journal.leaseMs) * RENEWALS_PER_LEASE),
+    leasesPerMonth: renewals,
+    listsPerMonth: renewals * LISTS_PER_RENEWAL,
     waitMsMax: journal.chunkAfterMs,
   };
 }

@@ -13,3 +13,8 @@ export const ENCODINGS_STACKED_MAX = 4;
 export const ZSTD_WINDOW_LOG_MAX = 25;
 /** Worker threads stand back behind the thread that serves callers. As `nice`. */
 export const WORKER_NICENESS = 5;
+
+/** Rows of one row group of a segment: what a reader must take at once. */
+export const ROW_GROUP_ROWS_MAX = 256 * 1024;
+/** Hours of one flush that get a segment of their own: old and odd timestamps cannot make thousands of small objects. */
+export const HOURS_PER_FLUSH_MAX = 6;

@@ -8,6 +8,7 @@
 import type { Clock } from '../core/clock.ts';
 import type { Position } from '../core/envelope.ts';
 import type { UnconfirmedEnvelope } from '../journal/journal.ts';
+import { lookForHangUps } from './answers.ts';
 
 export interface RetryMemoryOptions {
   clock: Clock;
@@ -15,19 +16,27 @@ export interface RetryMemoryOptions {
   entriesMax: number;
 }
 
-interface Entry {
+/** Where an envelope lies: at a position of this journal, or of an earlier life's. */
+export interface Place {
   position: Position;
+  epoch?: number | undefined;
+}
+
+interface Entry extends Place {
   expiresAtMs: number;
   /** A retry of it is being answered: it excuses no second one meanwhile. */
   claimed: boolean;
 }
 
-/** One request under way, from the moment its hash is known. */
+/** One request under way, from the moment its head was read. */
 export interface Flight {
-  hash: string;
-  socketClosed: boolean;
-  /** Resolves to the position when it was appended, to undefined when it was not. */
-  outcome: Promise<Position | undefined>;
+  /** Equal bodies have equal ones: path and length. */
+  readonly likeness: string;
+  /** Its sender listens no more. */
+  hasHungUp(): boolean;
+  readonly settled: Promise<void>;
+  settle(): void;
+  waitsFor: Flight | undefined;
 }
 
 export class RetryMemory {
@@ -36,7 +45,8 @@ export class RetryMemory {
   readonly #unconfirmed = new Map<string, Entry[]>();
   #unconfirmedCount = 0;
   /** `request id + hash` → when it may be forgotten. */
-  readonly #requestIds = new Map<string, { position: Position; expiresAtMs: number }>();
+  readonly #requestIds = new Map<string, Place & { expiresAtMs: number }>();
+  /** By likeness. */
   readonly #flights = new Map<string, Set<Flight>>();
 
   constructor(options: RetryMemoryOptions) {
@@ -44,9 +54,9 @@ export class RetryMemory {
   }
 
   restore(envelopes: readonly UnconfirmedEnvelope[]): void {
-    for (const { bodyHash, position, requestId } of envelopes) {
-      this.remember(bodyHash, position);
-      if (requestId) this.rememberRequestId(requestId, bodyHash, position);
+    for (const { bodyHash, position, epoch, requestId } of envelopes) {
+      this.remember(bodyHash, { position, epoch });
+      if (requestId) this.rememberRequestId(requestId, bodyHash, { position, epoch });
     }
   }
 
@@ -55,8 +65,8 @@ export class RetryMemory {
   }
 
   /** The answer for this envelope did not (surely) reach its sender. */
-  remember(hash: string, position: Position): void {
-    const entry = { position, expiresAtMs: this.#options.clock.monotonicMs() + this.#options.windowMs, claimed: false };
+  remember(hash: string, place: Place): void {
+    const entry = { ...place, expiresAtMs: this.#options.clock.monotonicMs() + this.#options.windowMs, claimed: false };
     const list = this.#unconfirmed.get(hash);
     if (list) list.push(entry);
     else this.#unconfirmed.set(hash, [entry]);
@@ -64,9 +74,9 @@ export class RetryMemory {
     this.#trim();
   }
 
-  rememberRequestId(requestId: string, hash: string, position: Position): void {
+  rememberRequestId(requestId: string, hash: string, place: Place): void {
     this.#requestIds.set(`${requestId}\n${hash}`, {
-      position,
+      ...place,
       expiresAtMs: this.#options.clock.monotonicMs() + this.#options.windowMs,
     });
     if (this.#requestIds.size > this.#options.entriesMax) {
@@ -75,20 +85,26 @@ export class RetryMemory {
     }
   }
 
-  /** Is this request a retry of something already kept? Waits for a twin whose sender has hung up. */
-  async match(hash: string, requestId: string | undefined): Promise<Claim | undefined> {
+  /**
+   * Is this request a retry of something already kept? Waits for what may be its twin and whose sender has hung up: after a pause of
+   * the process both may be here at once, and the retry may be decoded first.
+   */
+  async match(flight: Flight, hash: string, requestId: string | undefined): Promise<Claim | undefined> {
     const byId = requestId ? this.#requestIds.get(`${requestId}\n${hash}`) : undefined;
     if (byId && byId.expiresAtMs > this.#options.clock.monotonicMs())
-      return { position: byId.position, settle: () => {} };
+      return { position: byId.position, epoch: byId.epoch, settle: () => {} };
     const claim = this.#claim(hash);
     if (claim) return claim;
-    for (const flight of this.#flights.get(hash) ?? []) {
-      if (!flight.socketClosed) continue;
-      await flight.outcome;
-      const late = this.#claim(hash);
-      if (late) return late;
+    const alike = this.#flights.get(flight.likeness);
+    if (!alike || alike.size < 2) return undefined;
+    await lookForHangUps(this.#options.clock);
+    for (const other of [...alike]) {
+      if (other === flight || !other.hasHungUp() || waitsFor(other, flight)) continue;
+      flight.waitsFor = other;
+      await other.settled;
+      flight.waitsFor = undefined;
     }
-    return undefined;
+    return this.#claim(hash);
   }
 
   #claim(hash: string): Claim | undefined {
@@ -98,6 +114,7 @@ export class RetryMemory {
     entry.claimed = true;
     return {
       position: entry.position,
+      epoch: entry.epoch,
       settle: (confirmed) => {
         if (confirmed) this.#forget(hash, entry);
         else entry.claimed = false;
@@ -114,16 +131,20 @@ export class RetryMemory {
     if (list.length === 0) this.#unconfirmed.delete(hash);
   }
 
-  begin(flight: Flight): void {
-    const flights = this.#flights.get(flight.hash);
-    if (flights) flights.add(flight);
-    else this.#flights.set(flight.hash, new Set([flight]));
+  begin(likeness: string, hasHungUp: () => boolean): Flight {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const flight: Flight = { likeness, hasHungUp, settled: promise, settle: resolve, waitsFor: undefined };
+    const alike = this.#flights.get(likeness);
+    if (alike) alike.add(flight);
+    else this.#flights.set(likeness, new Set([flight]));
+    return flight;
   }
 
   end(flight: Flight): void {
-    const flights = this.#flights.get(flight.hash);
-    flights?.delete(flight);
-    if (flights?.size === 0) this.#flights.delete(flight.hash);
+    const alike = this.#flights.get(flight.likeness);
+    alike?.delete(flight);
+    if (alike?.size === 0) this.#flights.delete(flight.likeness);
+    flight.settle();
   }
 
   /** Drops what has expired at the old end, then what is over the bound. */
@@ -137,8 +158,14 @@ export class RetryMemory {
   }
 }
 
+function waitsFor(flight: Flight, other: Flight): boolean {
+  for (let next = flight.waitsFor; next; next = next.waitsFor) {
+    if (next === other) return true;
+  }
+  return false;
+}
+
 /** A recognised retry. `settle` tells whether its own answer arrived. */
-export interface Claim {
-  position: Position;
+export interface Claim extends Place {
   settle(confirmed: boolean): void;
 }

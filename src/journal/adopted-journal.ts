@@ -1,7 +1,7 @@
 /**
  * What a dead replica's journal in the store still holds, to be finished by another. First of all a fence is put where its next chunk
  * would stand: the dead one, should it wake up, meets foreign bytes there and knows that it is over. What lies behind the first gap was
- * never acknowledged, and is left alone. Nothing is appended here; the chunks go once all is done, the fence stays.
+ * never acknowledged, and is left alone. Nothing is appended here; the chunks go once all is done, the fence later (`forgetJournal`).
  */
 import type { JournalEntry, JournalIdentity, Position } from '../core/envelope.ts';
 import { isProxyError, ProxyError } from '../core/errors.ts';
@@ -19,7 +19,7 @@ import {
 } from './chunk.ts';
 import { ChunkIndex } from './chunk-index.ts';
 import type { AppendResult, Journal, JournalConsumer, JournalUsage, ReadLimits } from './journal.ts';
-import { MemoryConsumer } from './memory-consumer.ts';
+import { MemoryConsumers } from './memory-consumers.ts';
 
 export interface AdoptedJournalOptions {
   store: ChunkStore;
@@ -38,21 +38,49 @@ export interface AdoptedJournal extends Journal {
   finish(): Promise<void>;
 }
 
-/** Journals that have objects in the store, by replica, then epoch. */
+/** A journal of more chunks is not looked through: the listing goes on behind it. */
+const CHUNKS_LISTED_MAX = 500;
+
+/** Journals that have objects in the store, by replica, then epoch. Mostly one request. */
 export async function listChunkJournals(store: Pick<ChunkStore, 'list'>): Promise<JournalIdentity[]> {
   const found: JournalIdentity[] = [];
-  for (let startAfter = ''; ; ) {
-    let next: JournalIdentity | undefined;
-    for await (const { key } of store.list('journal/', { startAfter })) {
-      startAfter = key;
-      next = parseChunkKey(key);
-      if (next) break;
-    }
-    if (!next) return found;
-    found.push({ replica: next.replica, epoch: next.epoch });
-    // ':' follows '9': past all chunks of this journal without looking at each.
-    startAfter = `${chunkPrefix(next)}:`;
+  for (let startAfter: string | undefined = ''; startAfter !== undefined; ) {
+    startAfter = await listOnce(store, startAfter, found);
   }
+  return found;
+}
+
+/** Undefined: that was all. Else where to go on. */
+async function listOnce(
+  store: Pick<ChunkStore, 'list'>,
+  startAfter: string,
+  found: JournalIdentity[],
+): Promise<string | undefined> {
+  let count = 0;
+  for await (const { key } of store.list('journal/', { startAfter })) {
+    const next = parseChunkKey(key);
+    if (!next) continue;
+    const last = found.at(-1);
+    if (last?.replica !== next.replica || last.epoch !== next.epoch) {
+      found.push({ replica: next.replica, epoch: next.epoch });
+      count = 0;
+    }
+    count += 1;
+    // ':' follows '9': past all chunks of this journal.
+    if (count > CHUNKS_LISTED_MAX) return `${chunkPrefix(next)}:`;
+  }
+  return undefined;
+}
+
+/**
+ * Deletes the fence of a journal that was finished long ago, and what stands behind it, which was never acknowledged. Whoever may still
+ * come back from that life finds no fence then: what it writes is taken over once more, and its commits meet the fence among commits.
+ */
+export async function forgetJournal(store: ChunkStore, identity: JournalIdentity): Promise<void> {
+  const keys: string[] = [];
+  for await (const { key } of store.list(chunkPrefix(identity))) keys.push(key);
+  // The fence goes last: without it the rest would look like a journal.
+  for (const key of keys.reverse()) await store.delete(key);
 }
 
 /** Undefined: it was finished before. */
@@ -68,7 +96,12 @@ export async function adoptJournal(options: AdoptedJournalOptions): Promise<Adop
   let quarantined = 0;
   for (; ; sequence++) {
     const bytes = await chunkOrFence(options, sequence);
-    if (!bytes) break;
+    if (!bytes) {
+      const behind = await acknowledgedBehind(options, sequence);
+      if (behind === undefined) break;
+      sequence = behind - 1;
+      continue;
+    }
     const chunk = decodeChunk(bytes, sealer);
     if (!chunk) throw new ProxyError('JOURNAL_CORRUPT', `${chunkKey(identity, sequence)} is neither chunk nor fence`);
     if (chunk.damagedBytes > 0) {
@@ -111,11 +144,42 @@ async function chunkOrFence(
   }
 }
 
+/**
+ * Where the journal goes on behind a fence, if it does. What follows a number that was never written was never acknowledged; but the
+ * number may be one that its owner has deleted a moment ago, all of it archived, and what follows is as good as any: its first
+ * position tells.
+ */
+async function acknowledgedBehind(options: AdoptedJournalOptions, fenced: number): Promise<number | undefined> {
+  const { store, identity, sealer } = options;
+  for await (const { key } of store.list(chunkPrefix(identity), { startAfter: chunkKey(identity, fenced) })) {
+    const sequence = parseChunkKey(key)?.sequence;
+    if (sequence === undefined) continue;
+    let bytes: Uint8Array;
+    try {
+      ({ bytes } = await store.get(key));
+    } catch (error) {
+      // Deleted as well.
+      if (isProxyError(error, 'STORE_ABSENT')) continue;
+      throw error;
+    }
+    if (decodeFence(bytes)) continue;
+    const chunk = decodeChunk(bytes, sealer);
+    if (!chunk) throw new ProxyError('JOURNAL_CORRUPT', `${key} is neither chunk nor fence`);
+    return chunk.first - 1 <= (await options.archivedTo()) ? sequence : undefined;
+  }
+  return undefined;
+}
+
 class Adopted implements AdoptedJournal {
   readonly identity: JournalIdentity;
   readonly #options: AdoptedJournalOptions;
   readonly #index: ChunkIndex;
-  readonly #consumers = new Map<string, MemoryConsumer>();
+  readonly #consumers = new MemoryConsumers({
+    end: () => this.#end,
+    assertOpen: () => this.#assertOpen(),
+    // The chunks go all at once, at the end.
+    onMoved: () => {},
+  });
   readonly #start: Position;
   readonly #end: Position;
   readonly #quarantined: number;
@@ -173,28 +237,17 @@ class Adopted implements AdoptedJournal {
   }
 
   async consumer(name: string, from: 'start' | 'end'): Promise<JournalConsumer> {
-    const known = this.#consumers.get(name);
-    if (known) return known;
-    const { archiveConsumer } = this.#options;
     const begin = this.#start - 1;
-    const position = from === 'end' ? this.#end : name === archiveConsumer ? Math.max(this.#archivedTo, begin) : begin;
-    const consumer = new MemoryConsumer(name, position, (next) => {
-      this.#assertOpen();
-      if (!Number.isSafeInteger(next) || next > this.#end) {
-        throw new Error(`BUG: consumer ${name} commits ${next}, the journal ends at ${this.#end}`);
-      }
-      return () => {};
-    });
-    this.#consumers.set(name, consumer);
-    return consumer;
+    const archived = name === this.#options.archiveConsumer ? Math.max(this.#archivedTo, begin) : begin;
+    return this.#consumers.open(name, () => (from === 'end' ? this.#end : archived));
   }
 
   consumers(): string[] {
-    return [...this.#consumers.keys()].sort();
+    return this.#consumers.names();
   }
 
   async retire(name: string): Promise<void> {
-    this.#consumers.delete(name);
+    this.#consumers.retire(name);
   }
 
   confirm(): void {}
@@ -229,8 +282,8 @@ class Adopted implements AdoptedJournal {
   }
 
   async finish(): Promise<void> {
-    for (const { name, state } of this.#consumers.values()) {
-      if (state.position < this.#end) throw new Error(`BUG: consumer ${name} is not done with an adopted journal`);
+    if ((this.#consumers.passed() ?? this.#end) < this.#end) {
+      throw new Error('BUG: an adopted journal is finished before its consumers are');
     }
     await this.close();
     // In order: whoever comes next must find the rest without a gap.

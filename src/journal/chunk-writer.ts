@@ -6,9 +6,10 @@
 import type { Clock } from '../core/clock.ts';
 import type { JournalEntry, JournalIdentity, Position } from '../core/envelope.ts';
 import { isProxyError, messageOf, type ProxyError } from '../core/errors.ts';
+import { MIB } from '../core/limits.ts';
 import type { Random } from '../core/random.ts';
 import type { Log } from '../telemetry/log.ts';
-import { type ChunkStore, chunkKey, encodeChunk, putChunk } from './chunk.ts';
+import { type ChunkStore, chunkKey, encodeChunk, type PositionRange, putChunk } from './chunk.ts';
 import type { IndexedChunk } from './chunk-index.ts';
 import type { EncodedFrame } from './frame.ts';
 
@@ -41,7 +42,11 @@ interface RunningChunk {
 }
 
 const PUTS_AT_ONCE = 4;
+/** A chunk on its way is a copy of its bodies, which the in-flight budget does not know: beyond this, one at a time. */
+const RUNNING_BYTES_MAX = 16 * MIB;
 const ENTRIES_MAX = 4096;
+/** Beyond it the oldest are forgotten: their senders' equal bodies may count as retries after a crash. */
+const HEARD_RANGES_MAX = 4096;
 const BACKOFF_FIRST_MS = 100;
 const BACKOFF_MS_MAX = 5_000;
 
@@ -54,6 +59,8 @@ export class ChunkWriter {
   #runningBytes = 0;
   #nextSequence: number;
   #nextPosition: Position = 1;
+  /** Since the last chunk. */
+  #heard: PositionRange[] = [];
   #cancelTimer: (() => void) | undefined;
   /** Members of the next chunk must go although it is neither full nor due. */
   #isFlushing = false;
@@ -83,6 +90,15 @@ export class ChunkWriter {
     else this.#cancelTimer ??= this.#options.clock.after(this.#options.chunkAfterMs, () => this.#due());
   }
 
+  /** The answer for this position was heard: the next chunk says so. `epoch`: of an earlier life. */
+  confirm(position: Position, epoch?: number): void {
+    const last = this.#heard.at(-1);
+    if (epoch !== undefined) this.#heard.push([position, position, epoch]);
+    else if (last?.length === 2 && position === last[1] + 1) this.#heard[this.#heard.length - 1] = [last[0], position];
+    else this.#heard.push([position, position]);
+    if (this.#heard.length > HEARD_RANGES_MAX) this.#heard.shift();
+  }
+
   /** Resolves when nothing waits any more: all is durable, or given up. */
   async flush(): Promise<void> {
     this.#isFlushing = true;
@@ -107,12 +123,17 @@ export class ChunkWriter {
   }
 
   #cut(): void {
-    while (this.#waiting.length > 0 && this.#running.length < PUTS_AT_ONCE && !this.#stopping.signal.aborted) {
+    while (this.#waiting.length > 0 && this.#hasRoom() && !this.#stopping.signal.aborted) {
       if (this.#running.length > 0 && !this.#isFlushing && !this.#isFull() && this.#cancelTimer) return;
       this.#cancelTimer?.();
       this.#cancelTimer = undefined;
       this.#begin(this.#nextMembers());
     }
+  }
+
+  #hasRoom(): boolean {
+    if (this.#running.length === 0) return true;
+    return this.#running.length < PUTS_AT_ONCE && this.#runningBytes < RUNNING_BYTES_MAX;
   }
 
   #isFull(): boolean {
@@ -138,7 +159,8 @@ export class ChunkWriter {
     this.#nextPosition += members.length;
     for (const [index, { entry }] of members.entries()) entry.position = first + index;
     const frames = members.map(({ frame }) => frame);
-    const bytes = encodeChunk({ mark, epoch: identity.epoch, first }, frames);
+    const bytes = encodeChunk({ mark, epoch: identity.epoch, first }, frames, this.#heard);
+    this.#heard = [];
     const chunk: IndexedChunk = {
       sequence: this.#nextSequence++,
       first,

@@ -8,6 +8,7 @@ import type { Sealer } from '../core/sealer.ts';
 import type { Log } from '../telemetry/log.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import type { ChunkStore } from './chunk.ts';
+import type { UnconfirmedEnvelope } from './journal.ts';
 import type { ProcessProbe } from './owner.ts';
 
 export const RETRY_WINDOW_MS = 15 * 60 * 1000;
@@ -54,6 +55,8 @@ export interface StoreJournalOptions {
   store: ChunkStore;
   /** A new epoch for each start. */
   identity: JournalIdentity;
+  /** Of earlier lives (unheard.ts): what a sender may come back with. */
+  unheard: UnconfirmedEnvelope[];
   sealer: Sealer;
   clock: Clock;
   random: Random;

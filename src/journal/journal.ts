@@ -33,6 +33,8 @@ export interface JournalConsumer {
 /** An envelope whose answer is not known to have reached its sender. */
 export interface UnconfirmedEnvelope {
   position: Position;
+  /** Of an earlier life, in whose journal it lies; absent: in this one. */
+  epoch?: number;
   bodyHash: string;
   requestId?: string;
   receivedAtMs: number;
@@ -66,8 +68,11 @@ export interface Journal {
   consumers(): string[];
   /** Removes a consumer's position: it no longer holds anything. */
   retire(name: string): Promise<void>;
-  /** The answer for this position left in time. Survives SIGKILL (plain write), not a power cut. */
-  confirm(position: Position): void;
+  /**
+   * The answer for this position left in time. Survives SIGKILL (a plain write, or with the next chunk), not a power cut. `epoch`: of
+   * an earlier life, as `unconfirmedAtOpen` told.
+   */
+  confirm(position: Position, epoch?: number): void;
   /** At open: what the previous process accepted but did not confirm, within the retry window. */
   unconfirmedAtOpen(): UnconfirmedEnvelope[];
   /** Bytes between a consumer's position and the end: its backlog. */

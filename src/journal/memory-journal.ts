@@ -6,7 +6,7 @@ import type { Envelope, JournalEntry, JournalIdentity, Position } from '../core/
 import { ProxyError } from '../core/errors.ts';
 import type { AppendResult, Journal, JournalConsumer, JournalUsage, ReadLimits } from './journal.ts';
 import type { MemoryJournalOptions } from './journal-options.ts';
-import { MemoryConsumer } from './memory-consumer.ts';
+import { MemoryConsumers } from './memory-consumers.ts';
 import { PositionWaiters } from './position-waiters.ts';
 
 /** What an entry weighs besides its body: its head, roughly. */
@@ -28,7 +28,11 @@ export function createMemoryJournal(options: MemoryJournalOptions): Journal {
 class MemoryJournal implements Journal {
   readonly identity: JournalIdentity;
   readonly #options: MemoryJournalOptions;
-  readonly #consumers = new Map<string, MemoryConsumer>();
+  readonly #consumers = new MemoryConsumers({
+    end: () => this.#end,
+    assertOpen: () => this.#assertOpen(),
+    onMoved: () => this.#free(),
+  });
   readonly #waiters = new PositionWaiters();
   /** `#entries[i]` is position `#base + i`; freed ones are undefined until they are cut off. */
   #entries: (HeldEntry | undefined)[] = [];
@@ -88,35 +92,19 @@ class MemoryJournal implements Journal {
   }
 
   async consumer(name: string, from: 'start' | 'end'): Promise<JournalConsumer> {
-    const known = this.#consumers.get(name);
-    if (known) return known;
-    this.#assertOpen();
-    const position = from === 'start' ? this.#start - 1 : this.#end;
-    const consumer = new MemoryConsumer(name, position, (next) => {
-      this.#assertOpen();
-      if (!Number.isSafeInteger(next) || next > this.#end) {
-        throw new Error(`BUG: consumer ${name} commits ${next}, the journal ends at ${this.#end}`);
-      }
-      if (this.#consumers.get(name) !== consumer) throw new Error(`BUG: consumer ${name} is retired`);
-      return () => this.#free();
-    });
-    this.#consumers.set(name, consumer);
-    return consumer;
+    return this.#consumers.open(name, () => (from === 'start' ? this.#start - 1 : this.#end));
   }
 
   consumers(): string[] {
-    return [...this.#consumers.keys()].sort();
+    return this.#consumers.names();
   }
 
   async retire(name: string): Promise<void> {
-    this.#consumers.delete(name);
-    this.#free();
+    this.#consumers.retire(name);
   }
 
   #free(): void {
-    if (this.#consumers.size === 0) return;
-    let passed = this.#end;
-    for (const { state } of this.#consumers.values()) passed = Math.min(passed, state.position);
+    const passed = this.#consumers.passed() ?? 0;
     for (; this.#start <= passed; this.#start += 1) {
       const index = this.#start - this.#base;
       this.#bytes -= this.#entries[index]?.size ?? 0;

@@ -11,9 +11,16 @@ import { type ChunkStore, chunkKey, decodeChunk, encodeChunk, putChunk } from '.
 import { ChunkIndex, type IndexedChunk } from './chunk-index.ts';
 import { ChunkWriter } from './chunk-writer.ts';
 import { encodeFrame } from './frame.ts';
-import type { AppendResult, Journal, JournalConsumer, JournalUsage, ReadLimits } from './journal.ts';
+import type {
+  AppendResult,
+  Journal,
+  JournalConsumer,
+  JournalUsage,
+  ReadLimits,
+  UnconfirmedEnvelope,
+} from './journal.ts';
 import type { StoreJournalOptions } from './journal-options.ts';
-import { MemoryConsumer } from './memory-consumer.ts';
+import { MemoryConsumers } from './memory-consumers.ts';
 import { PositionWaiters } from './position-waiters.ts';
 import { RecentEntries } from './recent-entries.ts';
 
@@ -42,7 +49,11 @@ class StoreJournal implements Journal {
   readonly #writer: ChunkWriter;
   readonly #index = new ChunkIndex();
   readonly #recent: RecentEntries;
-  readonly #consumers = new Map<string, MemoryConsumer>();
+  readonly #consumers = new MemoryConsumers({
+    end: () => this.#end,
+    assertOpen: () => this.#assertReadable(),
+    onMoved: () => this.#free(),
+  });
   readonly #waiters = new PositionWaiters();
   /** The chunk that was read back last: consumers read one after another. */
   #loaded: { sequence: number; entries: JournalEntry[] } | undefined;
@@ -158,13 +169,7 @@ class StoreJournal implements Journal {
       }
       this.#loaded = { sequence: chunk.sequence, entries: decoded.entries };
     }
-    const entry = this.#loaded!.entries[position - chunk.first];
-    // Transferred to a worker by an earlier reader: the object has it still.
-    if (entry && entry.body.buffer.byteLength === 0 && chunk.frameBytes.length > 0) {
-      this.#loaded = undefined;
-      return this.#readBack(position);
-    }
-    return entry;
+    return this.#loaded!.entries[position - chunk.first];
   }
 
   waitFor(position: Position, signal: AbortSignal): Promise<boolean> {
@@ -172,39 +177,19 @@ class StoreJournal implements Journal {
   }
 
   async consumer(name: string, from: 'start' | 'end'): Promise<JournalConsumer> {
-    const known = this.#consumers.get(name);
-    if (known) return known;
-    this.#assertReadable();
-    const consumer = new MemoryConsumer(name, from === 'start' ? this.#start - 1 : this.#end, (next) => {
-      this.#assertReadable();
-      if (!Number.isSafeInteger(next) || next > this.#end) {
-        throw new Error(`BUG: consumer ${name} commits ${next}, the journal ends at ${this.#end}`);
-      }
-      if (this.#consumers.get(name) !== consumer) throw new Error(`BUG: consumer ${name} is retired`);
-      return () => this.#free();
-    });
-    this.#consumers.set(name, consumer);
-    return consumer;
+    return this.#consumers.open(name, () => (from === 'start' ? this.#start - 1 : this.#end));
   }
 
   consumers(): string[] {
-    return [...this.#consumers.keys()].sort();
+    return this.#consumers.names();
   }
 
   async retire(name: string): Promise<void> {
-    this.#consumers.delete(name);
-    this.#free();
-  }
-
-  #passed(): Position {
-    if (this.#consumers.size === 0) return this.#start - 1;
-    let passed = this.#end;
-    for (const { state } of this.#consumers.values()) passed = Math.min(passed, state.position);
-    return passed;
+    this.#consumers.retire(name);
   }
 
   #free(): void {
-    this.#start = Math.max(this.#start, this.#passed() + 1);
+    this.#start = Math.max(this.#start, (this.#consumers.passed() ?? 0) + 1);
     this.#options.metrics.journalBytes.set(this.#bytes());
     this.#deleting ??= this.#deletePassed().finally(() => {
       this.#deleting = undefined;
@@ -228,12 +213,12 @@ class StoreJournal implements Journal {
     }
   }
 
-  confirm(): void {
-    // Rests nowhere: a retry that another replica gets after this one died is not recognised yet.
+  confirm(position: Position, epoch?: number): void {
+    this.#writer.confirm(position, epoch);
   }
 
-  unconfirmedAtOpen(): [] {
-    return [];
+  unconfirmedAtOpen(): UnconfirmedEnvelope[] {
+    return this.#options.unheard;
   }
 
   backlog(position: Position): { entries: number; bytes: number; oldestReceivedAtMs: number | undefined } {
@@ -277,8 +262,7 @@ class StoreJournal implements Journal {
     this.#stopping.abort();
     await this.#deleting;
     // Finished: nobody has to take anything over.
-    if (isSound && this.#consumers.size > 0 && this.#passed() === this.#end)
-      await Promise.race([this.#deleteAll(), late]);
+    if (isSound && this.#consumers.passed() === this.#end) await Promise.race([this.#deleteAll(), late]);
     cancelling.abort();
     this.#recent.clear();
     this.#state = 'closed';

@@ -1,11 +1,7 @@
-/**
- * What is live: all segments that commit records add, less all that they replace. Only this list decides what a query sees; a
- * file that no record names is not there. Records are read one journal after another, so a merge that happens meanwhile
- * shows either its inputs or its output.
- */
+/** The live segments (store/live-segments.ts) that a query or an export is to read. */
 import type { Signal } from '../core/envelope.ts';
 import type { SegmentEntry } from '../store/commit-log.ts';
-import { readCommits } from '../store/commit-records.ts';
+import { readLiveSegments } from '../store/live-segments.ts';
 import type { ObjectReader } from '../store/object-store.ts';
 
 export interface SegmentFilter {
@@ -24,16 +20,8 @@ export interface Catalogue {
 
 /** STORE_INVALID when a commit record is damaged or missing. */
 export async function openCatalogue(reader: ObjectReader): Promise<Catalogue> {
-  const live = new Map<string, SegmentEntry>();
-  const replaced = new Set<string>();
-  let commitCount = 0;
-  for await (const record of readCommits(reader)) {
-    commitCount += 1;
-    for (const entry of record.adds) live.set(entry.key, entry);
-    for (const key of record.replaces) replaced.add(key);
-  }
-  for (const key of replaced) live.delete(key);
-  const all = [...live.values()].sort((a, b) => (a.key < b.key ? -1 : 1));
+  const { live, commitCount } = await readLiveSegments(reader);
+  const all = [...live.values()].map(({ entry }) => entry).sort((a, b) => (a.key < b.key ? -1 : 1));
   return {
     commitCount,
     segments: (filter = {}) =>

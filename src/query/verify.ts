@@ -6,8 +6,9 @@ import { crc32 } from 'node:zlib';
 import { parquetMetadata } from 'hyparquet';
 import { FORMAT_KEY } from '../codec/codec.ts';
 import { isProxyError, messageOf } from '../core/errors.ts';
+import { CHECKPOINT_PREFIX, type Checkpoint, latestCheckpoint } from '../store/checkpoints.ts';
 import { type CommitRecord, commitPrefix, type SegmentEntry } from '../store/commit-log.ts';
-import { decodeCommit } from '../store/commit-records.ts';
+import { COMMIT_PREFIX, decodeCommit, parseCommitKey } from '../store/commit-records.ts';
 import type { ObjectInfo, ObjectReader } from '../store/object-store.ts';
 
 export interface Finding {
@@ -37,7 +38,6 @@ export interface VerifySummary {
   findings: number;
 }
 
-const RECORD_KEY = /^commits\/([^/]+)\/(\d{10})\/(\d{12})\.json$/;
 const SEGMENT_KEY = /^[^/]+\/(metrics|logs|traces|events)\/tier=(hot|warm|cold)\/.+\.parquet$/;
 /** A younger segment without a record may be one of a flush that is under way. */
 const ORPHAN_AGE_MS_MIN = 60 * 60_000;
@@ -53,7 +53,16 @@ export async function verifyStore(reader: ObjectReader, options: VerifyOptions):
   const live = new Map<string, SegmentEntry>();
   const known = new Set<string>();
   const replaced = new Set<string>();
-  await walkRecords(reader, report, summary, (record) => {
+  const checkpoint = await readCheckpoint(reader, report);
+  for (const { entry } of checkpoint?.live ?? []) {
+    live.set(entry.key, entry);
+    known.add(entry.key);
+  }
+  for (const { key } of checkpoint?.replaced ?? []) {
+    known.add(key);
+    replaced.add(key);
+  }
+  await walkRecords(reader, checkpoint, report, summary, (record) => {
     for (const entry of record.adds) {
       live.set(entry.key, entry);
       known.add(entry.key);
@@ -94,36 +103,54 @@ export async function verifyStore(reader: ObjectReader, options: VerifyOptions):
   return summary;
 }
 
-/** All records of all journals, whatever is wrong with some of them. */
+async function readCheckpoint(
+  reader: ObjectReader,
+  report: (finding: Finding) => Promise<void>,
+): Promise<Checkpoint | undefined> {
+  try {
+    return await latestCheckpoint(reader);
+  } catch (error) {
+    if (!isProxyError(error, 'STORE_INVALID')) throw error;
+    const repair =
+      'bring it back from a backup or a versioned bucket; removing it helps while the records it holds are there';
+    await report({ kind: 'record', key: CHECKPOINT_PREFIX, detail: messageOf(error), repair });
+    return undefined;
+  }
+}
+
+/** All records of all journals that the checkpoint does not hold, whatever is wrong with some of them. */
 async function walkRecords(
   reader: ObjectReader,
+  checkpoint: Checkpoint | undefined,
   report: (finding: Finding) => Promise<void>,
   summary: VerifySummary,
   onRecord: (record: CommitRecord) => void,
 ): Promise<void> {
+  const held = new Map(checkpoint?.journals.map((end) => [commitPrefix(end), end]));
   let journal = '';
   let number = 0;
   let last: number | undefined;
-  for await (const { key } of reader.list('commits/')) {
-    const form = RECORD_KEY.exec(key);
-    if (!form) {
+  for await (const { key } of reader.list(COMMIT_PREFIX)) {
+    const found = parseCommitKey(key);
+    if (!found) {
       await report({ kind: 'record', key, detail: 'not a name of a commit record', repair: 'move it elsewhere' });
       continue;
     }
-    const own = commitPrefix({ replica: form[1]!, epoch: Number(form[2]) });
+    const own = commitPrefix(found.identity);
     if (own !== journal) {
       journal = own;
-      number = 0;
-      last = undefined;
+      number = held.get(own)?.number ?? 0;
+      last = held.get(own)?.last;
       summary.journals += 1;
     }
     summary.records += 1;
-    if (Number(form[3]) !== number + 1) {
-      const detail = `records ${number + 1} to ${Number(form[3]) - 1} are missing before it; queries stop here`;
+    if (found.number <= (held.get(own)?.number ?? 0)) continue;
+    if (found.number !== number + 1) {
+      const detail = `records ${number + 1} to ${found.number - 1} are missing before it; queries stop here`;
       await report({ kind: 'record', key, detail, repair: 'bring them back from a backup or a versioned bucket' });
       last = undefined;
     }
-    number = Number(form[3]);
+    number = found.number;
     let record: CommitRecord;
     try {
       record = decodeCommit(key, (await reader.get(key)).bytes);

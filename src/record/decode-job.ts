@@ -18,25 +18,28 @@ export interface DecodeJob {
   isOverdue?: true;
 }
 
+/** A body and what is in it. Whoever has it lets go of both, and of what is reserved. */
+export interface DecodedBody {
+  ok: true;
+  body: Uint8Array<ArrayBuffer>;
+  batch: ColumnBatch;
+  itemCount: number;
+  opaqueCount: number;
+  /** Size of the body once decompressed. */
+  rawBytes: number;
+  /** SHA-256 (hex) over path, key fingerprint and body as received. */
+  bodyHash: string;
+  /** CRC-32 of the body as received, for the journal. */
+  bodyCrc: number;
+  holdsSecret: boolean;
+  /** The body is empty or `{}`: a probe, answered with success and not kept. */
+  isProbe: boolean;
+  /** Reserved in the byte budget for the batch (`ByteBudget.rounded`); whoever lets go of the batch releases it. */
+  reservedBytes: number;
+}
+
 export type DecodeVerdict =
-  | {
-      ok: true;
-      body: Uint8Array<ArrayBuffer>;
-      batch: ColumnBatch;
-      itemCount: number;
-      opaqueCount: number;
-      /** Size of the body once decompressed. */
-      rawBytes: number;
-      /** SHA-256 (hex) over path, key fingerprint and body as received. */
-      bodyHash: string;
-      /** CRC-32 of the body as received, for the journal. */
-      bodyCrc: number;
-      holdsSecret: boolean;
-      /** The body is empty or `{}`: a probe, answered with success and not kept. */
-      isProbe: boolean;
-      /** Reserved in the byte budget for the batch (`ByteBudget.rounded`); whoever lets go of the batch releases it. */
-      reservedBytes: number;
-    }
+  | DecodedBody
   | {
       ok: false;
       /** `malformed` 400 · `too-large` 413 · `unsupported-encoding` 415 · `busy` 503. */

@@ -1,12 +1,14 @@
 /**
  * Decode workers behind one function. A job goes to the worker with the fewest jobs waiting; bodies are transferred there and
- * back. A worker that ends unexpectedly fails its jobs as `busy` (the sender tries again) and is replaced.
+ * back. A worker that ends unexpectedly fails its jobs as `busy` (the sender tries again) and is replaced; workers that end before
+ * they can take a job, again and again, are a broken installation, and end the process.
  */
+import { strict as assert } from 'node:assert';
 import { Worker } from 'node:worker_threads';
 import type { ByteBudget } from '../core/byte-budget.ts';
 import type { Log } from '../telemetry/log.ts';
 import type { DecodeElsewhere, DecodeVerdict } from './decode-job.ts';
-import type { DecodeAnswer, DecodeRequest, DecodeWorkerData } from './decode-worker.ts';
+import { type DecodeAnswer, type DecodeRequest, type DecodeWorkerData, STARTED } from './decode-worker.ts';
 
 export interface DecodePoolOptions {
   workers: number;
@@ -17,6 +19,8 @@ export interface DecodePoolOptions {
   /** Old-space limit of one worker, MiB: a body that needs more ends the worker, not the process. */
   heapMiBMax: number;
   log: Log;
+  /** Of the workers' code; tests give another. */
+  workerFile?: URL;
 }
 
 export interface DecodePool {
@@ -29,6 +33,7 @@ interface Lane {
   waiting: Map<number, (verdict: DecodeVerdict) => void>;
 }
 
+const FAILED_STARTS_MAX = 3;
 const LOST: DecodeVerdict = { ok: false, kind: 'busy', reason: 'a decode worker was lost', offset: -1 };
 const FULL: DecodeVerdict = { ok: false, kind: 'busy', reason: 'too many bodies are being decoded', offset: -1 };
 
@@ -36,11 +41,13 @@ export function createDecodePool(options: DecodePoolOptions): DecodePool {
   const { budget, log } = options;
   let closing = false;
   let nextId = 0;
+  /** In a row, over all workers. */
+  let failedStarts = 0;
   const lanes: Lane[] = [];
 
   const openLane = (index: number): void => {
     const held = new SharedArrayBuffer(4);
-    const worker = new Worker(new URL('./decode-worker.ts', import.meta.url), {
+    const worker = new Worker(options.workerFile ?? new URL('./decode-worker.ts', import.meta.url), {
       workerData: {
         budget: budget.shared,
         held,
@@ -51,7 +58,13 @@ export function createDecodePool(options: DecodePoolOptions): DecodePool {
     });
     const lane: Lane = { worker, waiting: new Map() };
     lanes[index] = lane;
-    worker.on('message', (answer: DecodeAnswer) => {
+    let hasStarted = false;
+    worker.on('message', (answer: DecodeAnswer | typeof STARTED) => {
+      if (answer === STARTED) {
+        hasStarted = true;
+        failedStarts = 0;
+        return;
+      }
       const resolve = lane.waiting.get(answer.id);
       lane.waiting.delete(answer.id);
       resolve?.(answer.verdict);
@@ -62,6 +75,8 @@ export function createDecodePool(options: DecodePoolOptions): DecodePool {
       lane.waiting.clear();
       budget.releaseHeld(held);
       if (closing) return;
+      failedStarts += hasStarted ? 0 : 1;
+      assert(failedStarts < FAILED_STARTS_MAX, 'decode workers cannot start');
       log.error({ worker: index, code }, 'decode worker ended; starting another');
       openLane(index);
     });

@@ -26,6 +26,9 @@ export interface DecodeRequest {
   job: DecodeJob;
 }
 
+/** The first thing a worker says: its code is loaded. */
+export const STARTED = 'started';
+
 export interface DecodeAnswer {
   id: number;
   verdict: DecodeVerdict;
@@ -122,4 +125,5 @@ if (parentPort) {
     const transfer = verdict.ok ? [verdict.body.buffer, ...batchTransferList(verdict.batch)] : [];
     port.postMessage({ id: request.id, verdict } satisfies DecodeAnswer, transfer);
   });
+  port.postMessage(STARTED);
 }

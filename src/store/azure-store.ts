@@ -191,11 +191,11 @@ class AzureStore implements ObjectStore {
     checkKey(key);
     const sizeBytes = sizeOf(body);
     if (sizeBytes > (this.#settings.partBytes ?? PART_BYTES_DEFAULT)) return this.#putInBlocks(key, body, options);
-    const { condition, writer } = options;
+    const { condition } = options;
     try {
       const bytes = await wholeOf(body);
       const kept = {
-        ...this.#kept(writer, body instanceof Uint8Array ? bytes : undefined),
+        ...this.#kept(options, body instanceof Uint8Array ? bytes : undefined),
         conditions: conditionsOf(condition),
         transactionalContentMD5: md5Of(bytes),
       };
@@ -211,7 +211,8 @@ class AzureStore implements ObjectStore {
     }
   }
 
-  async #putInBlocks(key: string, body: ObjectBody, { condition, writer }: PutOptions): Promise<ObjectInfo> {
+  async #putInBlocks(key: string, body: ObjectBody, options: PutOptions): Promise<ObjectInfo> {
+    const { condition, writer } = options;
     const sizeBytes = sizeOf(body);
     // The condition counts when the blocks are committed; what cannot succeed is not begun.
     if (condition) await this.#checkBefore(key, condition);
@@ -237,7 +238,7 @@ class AzureStore implements ObjectStore {
         return id;
       });
       const kept = {
-        ...this.#kept(writer, body instanceof Uint8Array ? body : undefined),
+        ...this.#kept(options, body instanceof Uint8Array ? body : undefined),
         conditions: conditionsOf(condition),
       };
       const answer = await this.#inTime('put', key, (abortSignal) =>
@@ -340,14 +341,14 @@ class AzureStore implements ObjectStore {
   }
 
   /** How it rests: tier, encryption, and what we write beside it. */
-  #kept(writer: string | undefined, bytes: Uint8Array | undefined) {
-    const { accessTier, encryptionScope } = this.#settings;
+  #kept({ writer, storageClass = this.#settings.accessTier }: PutOptions, bytes: Uint8Array | undefined) {
+    const { encryptionScope } = this.#settings;
     return {
       metadata: {
         ...(writer === undefined ? {} : { [WRITER]: writer }),
         ...(bytes === undefined ? {} : { [CHECKSUM]: checksumOf(bytes) }),
       },
-      ...(accessTier ? { tier: accessTier } : {}),
+      ...(storageClass ? { tier: storageClass } : {}),
       ...(encryptionScope ? { encryptionScope } : {}),
     };
   }

@@ -4,12 +4,21 @@
  */
 import type { JournalIdentity, Position, Signal } from '../core/envelope.ts';
 
+export const TIERS = ['hot', 'warm', 'cold'] as const;
+export type Tier = (typeof TIERS)[number];
+
+/** Positions of one journal, both ends included. */
+export interface JournalRange extends JournalIdentity {
+  first: Position;
+  last: Position;
+}
+
 export interface SegmentEntry {
   /** Key of the object in the store. */
   key: string;
   tenant: string;
   signal: Signal;
-  tier: 'hot' | 'warm' | 'cold';
+  tier: Tier;
   rowCount: number;
   sizeBytes: number;
   /** CRC-32 of the object; absent in the earliest records. */
@@ -17,6 +26,22 @@ export interface SegmentEntry {
   /** Smallest and largest `time` of its rows, ms since the epoch. */
   timeMinMs: number;
   timeMaxMs: number;
+  /** Merged segments only: when the latest of its rows was received, at most; age counts from here. */
+  receivedMaxMs?: number;
+  /** Merged segments only: where its rows come from. Of others the key tells. */
+  ranges?: JournalRange[];
+}
+
+/** `…/<replica>-<epoch>-<first>-<last>[-late][-by-<writer>].parquet`, as archive/partition.ts names what a flush writes. */
+const FLUSHED_NAME = /\/([a-z0-9-]+)-(\d+)-(\d+)-(\d+)(?:-late)?(?:-by-[^/]+)?\.parquet$/;
+
+/** Where the rows of a segment come from; empty when it does not tell. */
+export function rangesOf(entry: SegmentEntry): readonly JournalRange[] {
+  if (entry.ranges) return entry.ranges;
+  const name = FLUSHED_NAME.exec(entry.key);
+  if (!name) return [];
+  const [, replica, epoch, first, last] = name;
+  return [{ replica: replica!, epoch: Number(epoch), first: Number(first), last: Number(last) }];
 }
 
 export interface CommitRecord {

@@ -5,16 +5,31 @@
 import { z } from 'zod';
 import { type JournalIdentity, type Position, SIGNALS } from '../core/envelope.ts';
 import { isProxyError, messageOf, ProxyError } from '../core/errors.ts';
-import { type CommitRecord, commitKey, commitPrefix } from './commit-log.ts';
+import { type CommitRecord, commitKey, commitPrefix, type SegmentEntry, TIERS } from './commit-log.ts';
 import type { ObjectReader, ObjectStore } from './object-store.ts';
 
+const LAST_TRIES_MAX = 5;
 /** Records fetched at once. */
 const READ_AHEAD = 16;
 
+export const COMMIT_PREFIX = 'commits/';
 const KEY_FORM = /^commits\/([^/]+)\/(\d{10})\/(\d{12})\.json$/;
 
 const count = z.number().int().nonnegative();
 const perSignal = z.strictObject(Object.fromEntries(SIGNALS.map((signal) => [signal, count.optional()])));
+export const entryShape = z.strictObject({
+  key: z.string().min(1),
+  tenant: z.string(),
+  signal: z.enum(SIGNALS),
+  tier: z.enum(TIERS),
+  rowCount: count,
+  sizeBytes: count,
+  crc32: count.optional(),
+  timeMinMs: z.number(),
+  timeMaxMs: z.number(),
+  receivedMaxMs: z.number().optional(),
+  ranges: z.array(z.strictObject({ replica: z.string().min(1), epoch: count, first: count, last: count })).optional(),
+});
 const recordShape = z.strictObject({
   format: z.literal(1),
   replica: z.string().min(1),
@@ -25,22 +40,29 @@ const recordShape = z.strictObject({
   envelopes: perSignal,
   rawBytes: perSignal,
   committedAtMs: z.number(),
-  adds: z.array(
-    z.strictObject({
-      key: z.string().min(1),
-      tenant: z.string(),
-      signal: z.enum(SIGNALS),
-      tier: z.enum(['hot', 'warm', 'cold']),
-      rowCount: count,
-      sizeBytes: count,
-      crc32: count.optional(),
-      timeMinMs: z.number(),
-      timeMaxMs: z.number(),
-    }),
-  ),
+  adds: z.array(entryShape),
   replaces: z.array(z.string().min(1)),
   fencedBy: z.string().min(1).optional(),
 });
+
+/** With its members in the one order. */
+export function orderedEntry(entry: SegmentEntry): SegmentEntry {
+  return {
+    key: entry.key,
+    tenant: entry.tenant,
+    signal: entry.signal,
+    tier: entry.tier,
+    rowCount: entry.rowCount,
+    sizeBytes: entry.sizeBytes,
+    ...(entry.crc32 === undefined ? {} : { crc32: entry.crc32 }),
+    timeMinMs: entry.timeMinMs,
+    timeMaxMs: entry.timeMaxMs,
+    ...(entry.receivedMaxMs === undefined ? {} : { receivedMaxMs: entry.receivedMaxMs }),
+    ...(entry.ranges === undefined
+      ? {}
+      : { ranges: entry.ranges.map(({ replica, epoch, first, last }) => ({ replica, epoch, first, last })) }),
+  };
+}
 
 export function encodeCommit(record: CommitRecord): Uint8Array {
   const ordered: CommitRecord = {
@@ -53,17 +75,7 @@ export function encodeCommit(record: CommitRecord): Uint8Array {
     envelopes: inSignalOrder(record.envelopes),
     rawBytes: inSignalOrder(record.rawBytes),
     committedAtMs: record.committedAtMs,
-    adds: record.adds.map((entry) => ({
-      key: entry.key,
-      tenant: entry.tenant,
-      signal: entry.signal,
-      tier: entry.tier,
-      rowCount: entry.rowCount,
-      sizeBytes: entry.sizeBytes,
-      ...(entry.crc32 === undefined ? {} : { crc32: entry.crc32 }),
-      timeMinMs: entry.timeMinMs,
-      timeMaxMs: entry.timeMaxMs,
-    })),
+    adds: record.adds.map(orderedEntry),
     replaces: record.replaces,
     ...(record.fencedBy === undefined ? {} : { fencedBy: record.fencedBy }),
   };
@@ -84,29 +96,37 @@ export function decodeCommit(key: string, bytes: Uint8Array): CommitRecord {
   return record;
 }
 
+export interface CommitScope {
+  /** Of this journal only. */
+  identity?: JournalIdentity;
+  /** Numbers up to this one of a journal are left out, and need not be there. */
+  after?: (identity: JournalIdentity) => number;
+}
+
 /**
- * All records in order: of one journal, or of every journal one after another (by replica, then epoch). Goes on after
- * `afterNumber` when given with an identity. STORE_INVALID on a gap or a damaged record.
+ * Records in order: of one journal, or of every journal one after another (by replica, then epoch). STORE_INVALID on a gap or a damaged
+ * record, STORE_ABSENT when one goes that was listed.
  */
 export async function* readCommits(
   reader: ObjectReader,
-  identity?: JournalIdentity,
-  afterNumber = 0,
+  { identity: only, after = () => 0 }: CommitScope = {},
 ): AsyncGenerator<CommitRecord> {
-  const prefix = identity ? commitPrefix(identity) : 'commits/';
-  const from = identity && afterNumber > 0 ? { startAfter: commitKey(identity, afterNumber) } : {};
-  let journal = identity ? prefix : '';
-  let expected = afterNumber + 1;
+  let journal = '';
+  let held = 0;
+  let expected = 1;
   let keys: string[] = [];
-  for await (const { key } of reader.list(prefix, from)) {
-    const form = KEY_FORM.exec(key);
-    if (!form) continue;
-    const ownJournal = key.slice(0, key.lastIndexOf('/') + 1);
-    if (ownJournal !== journal) {
-      journal = ownJournal;
-      expected = 1;
+  for await (const { key } of reader.list(only ? commitPrefix(only) : COMMIT_PREFIX)) {
+    const found = parseCommitKey(key);
+    if (!found) continue;
+    const { identity, number } = found;
+    const prefix = commitPrefix(identity);
+    if (prefix !== journal) {
+      journal = prefix;
+      held = after(identity);
+      expected = held + 1;
     }
-    if (Number(form[3]) !== expected) {
+    if (number <= held) continue;
+    if (number !== expected) {
       throw new ProxyError('STORE_INVALID', `commit record ${expected} is missing before ${key}`);
     }
     expected++;
@@ -116,6 +136,21 @@ export async function* readCommits(
     keys = [];
   }
   yield* await readRecords(reader, keys);
+}
+
+/** The latest record of a journal. */
+export async function lastCommit(reader: ObjectReader, identity: JournalIdentity): Promise<CommitRecord | undefined> {
+  for (let tries = 1; ; tries++) {
+    let last: string | undefined;
+    for await (const { key } of reader.list(commitPrefix(identity))) if (parseCommitKey(key)) last = key;
+    if (last === undefined) return undefined;
+    try {
+      return decodeCommit(last, (await reader.get(last)).bytes);
+    } catch (error) {
+      // Another one followed since it was listed, and a checkpoint held it already.
+      if (!isProxyError(error, 'STORE_ABSENT') || tries >= LAST_TRIES_MAX) throw error;
+    }
+  }
 }
 
 /**
@@ -150,8 +185,7 @@ export async function fenceCommits(
 ): Promise<Position> {
   const fencedBy = `${by.replica}/${by.epoch}`;
   for (let tries = 1; ; tries++) {
-    let latest: CommitRecord | undefined;
-    for await (const record of readCommits(store, identity)) latest = record;
+    const latest = await lastCommit(store, identity);
     if (latest?.fencedBy === fencedBy) return latest.last;
     const last = latest?.last ?? 0;
     const number = (latest?.number ?? 0) + 1;
@@ -168,16 +202,15 @@ export async function fenceCommits(
 
 /** Journals that have commit records, by replica, then epoch; of one replica when given. */
 export async function listJournals(reader: ObjectReader, replica?: string): Promise<JournalIdentity[]> {
-  const prefix = replica === undefined ? 'commits/' : `commits/${replica}/`;
+  const prefix = replica === undefined ? COMMIT_PREFIX : `${COMMIT_PREFIX}${replica}/`;
   const found: JournalIdentity[] = [];
   let startAfter = '';
   for (;;) {
     let jumped = false;
     for await (const { key } of reader.list(prefix, { startAfter })) {
       startAfter = key;
-      const form = KEY_FORM.exec(key);
-      if (!form) continue;
-      const identity = { replica: form[1]!, epoch: Number(form[2]) };
+      const identity = parseCommitKey(key)?.identity;
+      if (!identity) continue;
       found.push(identity);
       // ':' follows '9': past all records of this journal without looking at each.
       startAfter = `${commitPrefix(identity)}:`;
@@ -191,6 +224,12 @@ export async function listJournals(reader: ObjectReader, replica?: string): Prom
 /** 0 when the replica never committed anything. */
 export async function highestEpoch(reader: ObjectReader, replica: string): Promise<number> {
   return (await listJournals(reader, replica)).at(-1)?.epoch ?? 0;
+}
+
+/** Undefined when it is no name of a commit record. */
+export function parseCommitKey(key: string): { identity: JournalIdentity; number: number } | undefined {
+  const form = KEY_FORM.exec(key);
+  return form ? { identity: { replica: form[1]!, epoch: Number(form[2]) }, number: Number(form[3]) } : undefined;
 }
 
 async function readRecords(reader: ObjectReader, keys: string[]): Promise<CommitRecord[]> {

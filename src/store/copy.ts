@@ -1,11 +1,13 @@
 /**
  * Copies every object of one store to another: create-only, verified by reading back, a few at once, in the order of keys. What is
- * there already and has the same size is left alone, so that an interrupted copy goes on where it was. Commit records go
- * last: a copy that ends early shows less, never something that is not there.
+ * there already and has the same size is left alone, so that an interrupted copy goes on where it was. Checkpoints and commit records
+ * go last: a copy that ends early shows less, never something that is not there.
  */
 import { crc32 } from 'node:zlib';
 import { isProxyError, ProxyError } from '../core/errors.ts';
 import { MIB } from '../core/limits.ts';
+import { CHECKPOINT_PREFIX } from './checkpoints.ts';
+import { COMMIT_PREFIX } from './commit-records.ts';
 import type { ByteSource, ObjectInfo, ObjectReader, ObjectStore } from './object-store.ts';
 
 export interface CopyOptions {
@@ -28,7 +30,6 @@ export interface CopyProgress {
 const PIECE_BYTES = 4 * MIB;
 /** Larger objects are read piece by piece, and again to check the copy. */
 const WHOLE_BYTES_MAX = 64 * MIB;
-const COMMITS = 'commits/';
 
 /** STORE_EXISTS when the target has another object under a key. */
 export async function copyStore(from: ObjectReader, to: ObjectStore, options: CopyOptions): Promise<CopyProgress> {
@@ -54,14 +55,16 @@ export async function copyStore(from: ObjectReader, to: ObjectStore, options: Co
     };
     await Promise.all(Array.from({ length: options.concurrentMax }, worker));
   };
-  await copyAll(objectsOf(from, false));
-  await copyAll(objectsOf(from, true));
+  await copyAll(objectsOf(from));
+  // Records that a checkpoint holds may not be there any more.
+  await copyAll(from.list(CHECKPOINT_PREFIX));
+  await copyAll(from.list(COMMIT_PREFIX));
   return progress;
 }
 
-async function* objectsOf(store: ObjectReader, commits: boolean): AsyncGenerator<ObjectInfo> {
-  for await (const info of store.list(commits ? COMMITS : '')) {
-    if (info.key.startsWith(COMMITS) === commits) yield info;
+async function* objectsOf(store: ObjectReader): AsyncGenerator<ObjectInfo> {
+  for await (const info of store.list('')) {
+    if (!info.key.startsWith(CHECKPOINT_PREFIX) && !info.key.startsWith(COMMIT_PREFIX)) yield info;
   }
 }
 

@@ -169,7 +169,7 @@ class GcsStore implements ObjectStore {
     const { kmsKeyName } = this.#settings;
     const file = this.#bucket.file(key, kmsKeyName ? { kmsKeyName } : {});
     try {
-      const metadata = await this.#kept(body, options.writer);
+      const metadata = await this.#kept(body, options);
       let made: FileMetadata;
       if (sizeBytes <= (this.#settings.partBytes ?? PART_BYTES_DEFAULT)) {
         const bytes = Buffer.from(await wholeOf(body));
@@ -279,8 +279,10 @@ class GcsStore implements ObjectStore {
     };
   }
 
-  async #kept(body: ObjectBody, writer: string | undefined): Promise<FileMetadata> {
-    const { storageClass } = this.#settings;
+  async #kept(
+    body: ObjectBody,
+    { writer, storageClass = this.#settings.storageClass }: PutOptions,
+  ): Promise<FileMetadata> {
     return {
       contentType: 'application/octet-stream',
       ...(storageClass ? { storageClass } : {}),

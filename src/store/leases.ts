@@ -71,6 +71,7 @@ export class HeldLease {
   readonly #key: string;
   readonly #stopping = new AbortController();
   #known: Known;
+  #writtenAtMs: number;
   #running: Promise<void> | undefined;
   #isLost = false;
 
@@ -78,6 +79,7 @@ export class HeldLease {
     this.#deps = deps;
     this.#key = key;
     this.#known = known;
+    this.#writtenAtMs = deps.clock.monotonicMs();
     this.identity = { replica: known.record.replica, epoch: known.record.epoch };
   }
 
@@ -90,9 +92,14 @@ export class HeldLease {
     this.#running = this.#keep(onLost);
   }
 
-  async release(): Promise<void> {
+  /** Renews no more, and leaves the record as it is. */
+  async abandon(): Promise<void> {
     this.#stopping.abort();
     await this.#running;
+  }
+
+  async release(): Promise<void> {
+    await this.abandon();
     if (this.#isLost) return;
     try {
       await this.#write('released');
@@ -123,19 +130,28 @@ export class HeldLease {
   }
 
   async #write(state: LeaseRecord['state']): Promise<void> {
-    const { store, clock } = this.#deps;
+    const { store, clock, leaseMs } = this.#deps;
     const record = { ...this.#known.record, beat: this.#known.record.beat + 1, state, atMs: clock.nowMs() };
+    const startedAtMs = clock.monotonicMs();
     try {
       this.#known = await writeLease(store, this.#key, record, this.#known);
     } catch (error) {
       if (!isProxyError(error, 'STORE_EXISTS')) throw error;
-      // An earlier renewal whose answer was lost is still ours.
       const found = await readLease(store, this.#key);
       const { replica, epoch } = this.identity;
-      if (!found || found.record.replica !== replica || found.record.epoch !== epoch || found.record.state !== 'held')
-        throw error;
-      this.#known = await writeLease(store, this.#key, { ...record, beat: found.record.beat + 1 }, found);
+      // An earlier renewal whose answer was lost is still ours.
+      const isOurs = found?.record.replica === replica && found.record.epoch === epoch && found.record.state === 'held';
+      // Somebody tidied up the record of the life before at the moment we wrote ours: nobody can have taken us for gone yet.
+      const wasTidied = !found && startedAtMs - this.#writtenAtMs < leaseMs;
+      if (!isOurs && !wasTidied) throw error;
+      this.#known = await writeLease(
+        store,
+        this.#key,
+        { ...record, beat: (found?.record.beat ?? record.beat) + 1 },
+        found,
+      );
     }
+    this.#writtenAtMs = startedAtMs;
   }
 }
 
@@ -155,18 +171,22 @@ export async function claimLease(deps: LeaseDeps, replica: string, epochMin: num
   }
 }
 
-/** A lease on one piece of work: only where nobody holds it, or its holder is gone. Undefined: somebody else is at it. */
+/**
+ * A lease on one piece of work: only where nobody holds it, or its holder is gone. Undefined: somebody else is at it. `by` may depend on the
+ * record that is replaced, as with epochs of the work's own.
+ */
 export async function tryLease(
   deps: LeaseDeps,
   name: string,
-  by: JournalIdentity,
+  by: JournalIdentity | ((before: LeaseRecord | undefined) => JournalIdentity),
   watch: LeaseWatch,
 ): Promise<HeldLease | undefined> {
   const { store, clock } = deps;
   const key = leaseKey(name);
   const found = await readLease(store, key);
   if (found && found.record.state === 'held' && !watch.see(key, found.version)) return undefined;
-  const record: LeaseRecord = { ...by, beat: (found?.record.beat ?? 0) + 1, state: 'held', atMs: clock.nowMs() };
+  const holder = typeof by === 'function' ? by(found?.record) : by;
+  const record: LeaseRecord = { ...holder, beat: (found?.record.beat ?? 0) + 1, state: 'held', atMs: clock.nowMs() };
   try {
     return new HeldLease(deps, key, await writeLease(store, key, record, found));
   } catch (error) {
@@ -188,6 +208,8 @@ export async function markTaken({ store, clock }: LeaseDeps, lease: ObservedLeas
 
 export interface ObservedLease extends Known {
   key: string;
+  /** So long has nobody written it, as far as this observer has seen. */
+  unchangedMs: number;
   hasLapsed: boolean;
 }
 
@@ -196,6 +218,7 @@ export class LeaseWatch {
   readonly #clock: Clock;
   readonly #leaseMs: number;
   readonly #seen = new Map<string, { version: string; sinceMs: number }>();
+  #known = new Map<string, Known>();
 
   constructor(clock: Clock, leaseMs: number) {
     this.#clock = clock;
@@ -204,20 +227,37 @@ export class LeaseWatch {
 
   /** True: this version has been seen for longer than a lease lasts. */
   see(key: string, version: string): boolean {
-    const nowMs = this.#clock.monotonicMs();
-    const seen = this.#seen.get(key);
-    if (seen?.version === version) return nowMs - seen.sinceMs > this.#leaseMs;
-    this.#seen.set(key, { version, sinceMs: nowMs });
-    return false;
+    return this.unchangedMs(key, version) > this.#leaseMs;
   }
 
-  /** Of all replicas; those of pieces of work lie deeper and are left out. */
+  /** How long this version has been seen. */
+  unchangedMs(key: string, version: string): number {
+    const nowMs = this.#clock.monotonicMs();
+    const seen = this.#seen.get(key);
+    if (seen?.version === version) return nowMs - seen.sinceMs;
+    this.#seen.set(key, { version, sinceMs: nowMs });
+    return 0;
+  }
+
+  /** It is gone, or of no interest any more. */
+  forget(key: string): void {
+    this.#seen.delete(key);
+    this.#known.delete(key);
+  }
+
+  /** Of all replicas; those of pieces of work lie deeper and are left out. Only what has changed is read. */
   async observe(store: ObjectStore): Promise<ObservedLease[]> {
     const found: ObservedLease[] = [];
-    for await (const { key, sizeBytes } of store.list(LEASE_PREFIX)) {
+    const before = this.#known;
+    this.#known = new Map();
+    for await (const { key, sizeBytes, version } of store.list(LEASE_PREFIX)) {
       if (key.slice(LEASE_PREFIX.length).includes('/') || sizeBytes > RECORD_BYTES_MAX) continue;
-      const known = await readLease(store, key);
-      if (known) found.push({ ...known, key, hasLapsed: this.see(key, known.version) });
+      const cached = before.get(key);
+      const known = cached?.version === version ? cached : await readLease(store, key);
+      if (!known) continue;
+      this.#known.set(key, known);
+      const unchangedMs = this.unchangedMs(key, known.version);
+      found.push({ ...known, key, unchangedMs, hasLapsed: unchangedMs > this.#leaseMs });
     }
     return found;
   }

@@ -51,6 +51,8 @@ export interface PutOptions {
    * whether what is there is its own. At most 64 characters of [0-9a-zA-Z-].
    */
   writer?: string;
+  /** Storage class or access tier, in the words of the bucket's cloud; default: that of the store. Folders have none. */
+  storageClass?: string;
 }
 
 export interface ByteRange {

@@ -14,14 +14,15 @@ export interface CheckedStep {
   reason?: string;
 }
 
-type Permission = 'write' | 'read' | 'list' | 'delete' | 'conditions';
+type Permission = 'write' | 'read' | 'list' | 'order' | 'delete' | 'conditions';
 
 const PERMISSIONS: Record<StoreTarget['kind'], Record<Permission, string>> = {
-  memory: { write: '', read: '', list: '', delete: '', conditions: '' },
+  memory: { write: '', read: '', list: '', order: '', delete: '', conditions: '' },
   local: {
     write: 'the right to write into the folder',
     read: 'the right to read the folder',
     list: 'the right to list the folder',
+    order: 'a folder that only this product writes to',
     delete: 'the right to write into the folder',
     conditions: 'a file system with hard links',
   },
@@ -29,6 +30,7 @@ const PERMISSIONS: Record<StoreTarget['kind'], Record<Permission, string>> = {
     write: 's3:PutObject on the prefix (with KMS also kms:GenerateDataKey)',
     read: 's3:GetObject on the prefix (with KMS also kms:Decrypt)',
     list: 's3:ListBucket on the bucket',
+    order: 'a server that lists in the byte order of keys, as S3 does',
     delete: 's3:DeleteObject on the prefix',
     conditions: 'a server that honours If-None-Match and If-Match on PutObject',
   },
@@ -36,6 +38,7 @@ const PERMISSIONS: Record<StoreTarget['kind'], Record<Permission, string>> = {
     write: 'storage.objects.create',
     read: 'storage.objects.get',
     list: 'storage.objects.list',
+    order: 'Google Cloud Storage itself, or a server that lists as it does',
     delete: 'storage.objects.delete',
     conditions: 'storage.objects.delete (replacing needs it too)',
   },
@@ -43,6 +46,7 @@ const PERMISSIONS: Record<StoreTarget['kind'], Record<Permission, string>> = {
     write: 'the data action …/blobs/write (role Storage Blob Data Contributor)',
     read: 'the data action …/blobs/read',
     list: 'the data action …/blobs/read on the container',
+    order: 'Azure itself, or a server that lists as it does',
     delete: 'the data action …/blobs/delete',
     conditions: 'a service version with conditional headers',
   },
@@ -71,6 +75,8 @@ export async function checkConditions(store: ObjectStore, random: Random): Promi
     `${store.url} does not honour conditional writes (it let an object be created twice): replicas would overwrite each other`,
   );
 }
+
+const ORDER_STEP = 'list in the order of keys';
 
 export async function checkStore(
   store: ObjectStore,
@@ -144,6 +150,24 @@ export async function checkStore(
   await run('delete it', 'delete', async () => {
     await store.delete(key);
     if (await store.head(key)) throw new ProxyError('STORE_INVALID', 'it is still there');
+  });
+  if (steps.some(({ outcome }) => outcome !== 'ok')) {
+    steps.push({ step: ORDER_STEP, outcome: 'skipped' });
+    return steps;
+  }
+  await run(ORDER_STEP, 'order', async () => {
+    // Of servers that keep folders some list `b/` before `b-/`; resumed listings then leave objects out.
+    const inOrder = ['b-/x', 'b/x', 'b0'].map((part) => `${key}.order/${part}`);
+    try {
+      for (const one of inOrder) await store.put(one, first);
+      const listed: string[] = [];
+      for await (const info of store.list(`${key}.order/`)) listed.push(info.key);
+      if (listed.join() !== inOrder.join()) {
+        throw new ProxyError('STORE_INVALID', 'it lists folder by folder, not in the order of whole keys');
+      }
+    } finally {
+      for (const one of inOrder) await store.delete(one);
+    }
   });
   return steps;
 }

@@ -202,7 +202,7 @@ class S3Store implements ObjectStore {
 
   async put(key: string, body: ObjectBody, options: PutOptions = {}): Promise<ObjectInfo> {
     checkKey(key);
-    const { condition, writer } = options;
+    const { condition } = options;
     const sizeBytes = sizeOf(body);
     if (sizeBytes > (this.#settings.partBytes ?? PART_BYTES_DEFAULT)) return this.#putInParts(key, body, options);
     try {
@@ -211,7 +211,7 @@ class S3Store implements ObjectStore {
       const answer = await this.#client.send(
         new PutObjectCommand({
           ...this.#at(key),
-          ...this.#kept(writer, body instanceof Uint8Array ? bytes : undefined),
+          ...this.#kept(options, body instanceof Uint8Array ? bytes : undefined),
           ...headersOf(condition),
           Body: bytes,
           ContentLength: sizeBytes,
@@ -224,7 +224,8 @@ class S3Store implements ObjectStore {
     }
   }
 
-  async #putInParts(key: string, body: ObjectBody, { condition, writer }: PutOptions): Promise<ObjectInfo> {
+  async #putInParts(key: string, body: ObjectBody, options: PutOptions): Promise<ObjectInfo> {
+    const { condition } = options;
     const sizeBytes = sizeOf(body);
     // The condition counts when the upload is completed; what cannot succeed is not begun.
     if (condition) await this.#checkBefore(key, condition);
@@ -234,7 +235,7 @@ class S3Store implements ObjectStore {
       const created = await this.#client.send(
         new CreateMultipartUploadCommand({
           ...this.#at(key),
-          ...this.#kept(writer, body instanceof Uint8Array ? body : undefined),
+          ...this.#kept(options, body instanceof Uint8Array ? body : undefined),
           ChecksumAlgorithm: 'CRC32',
         }),
       );
@@ -303,8 +304,8 @@ class S3Store implements ObjectStore {
   }
 
   /** How it rests: class, encryption, and what we write beside it. */
-  #kept(writer: string | undefined, bytes: Uint8Array | undefined) {
-    const { storageClass, encryption, kmsKeyId } = this.#settings;
+  #kept({ writer, storageClass = this.#settings.storageClass }: PutOptions, bytes: Uint8Array | undefined) {
+    const { encryption, kmsKeyId } = this.#settings;
     const algorithm: ServerSideEncryption = encryption === 'kms' ? 'aws:kms' : 'AES256';
     return {
       Metadata: {

@@ -108,6 +108,17 @@ export function createMetrics() {
     takeoverEnvelopes: counter('takeover_envelopes_total', 'Envelopes found in journals that were taken over.'),
     takeoverSeconds: histogram('takeover_duration_seconds', 'From the fence to the end of one takeover.'),
 
+    // Upkeep.
+    upkeepRuns: counter(
+      'upkeep_runs_total',
+      'Runs of upkeep begun here, by result (`busy`: another replica was at it).',
+      ['result'],
+    ),
+    upkeepSegments: counter('upkeep_segments_total', 'Segments that upkeep merged, wrote, let expire and deleted.', [
+      'what',
+    ]),
+    upkeepBytes: counter('upkeep_bytes_total', 'Bytes of those segments.', ['what']),
+
     // Process.
     healthStatus: gauge('health_status', '1 ok, 0.5 degraded, 0 not serving.'),
     buildInfo: gauge('build_info', 'Always 1; the version is a label.', ['version']),

@@ -6,6 +6,7 @@ import { configurationPage, describeSettings, settingsHelp } from '../../src/con
 import { effectiveMode, type LoadInput, loadSettings } from '../../src/config/load.ts';
 import { editDistance } from '../../src/config/nearest.ts';
 import { KNOWN_ENV, KNOWN_SETTINGS } from '../../src/config/registry.ts';
+import { upkeepRulesOf } from '../../src/config/tiers.ts';
 import { MIB } from '../../src/core/limits.ts';
 import { fingerprintOf } from '../../src/core/sealer.ts';
 
@@ -54,6 +55,22 @@ describe('values', () => {
     expect(settings.archive).toMatchObject({ compression: 'medium', flushAfterMs: 300_000 });
     expect(new Set(Object.values(sources))).toEqual(new Set(['default']));
     expect(effectiveMode(settings, sources)).toBe('store-only');
+  });
+
+  test('a class that must be restored before it is read is refused', () => {
+    const { settings } = loaded({ STORAGE_WARM_CLASS: 'STANDARD_IA', STORAGE_COLD_CLASS: 'GLACIER_IR' });
+    const [, warm, cold] = upkeepRulesOf(settings).tiers;
+    expect([warm?.storageClass, cold?.storageClass]).toEqual(['STANDARD_IA', 'GLACIER_IR']);
+    expect(upkeepRulesOf(loaded().settings).tiers.every((tier) => !('storageClass' in tier))).toBe(true);
+    for (const [name, value] of [
+      ['STORAGE_COLD_CLASS', 'GLACIER'],
+      ['S3_STORAGE_CLASS', 'DEEP_ARCHIVE'],
+      ['AZURE_ACCESS_TIER', 'Archive'],
+    ] as const) {
+      expect(problemsOf({ [name]: value })).toEqual([expect.stringContaining('without being restored first')]);
+    }
+    // Google's is read at once.
+    expect(problemsOf({ GCS_STORAGE_CLASS: 'ARCHIVE' })).toEqual([]);
   });
 
   test("every setting's default passes its own check", () => {
@@ -252,8 +269,8 @@ describe('accepted names', () => {
       REDUCTRAI_LICENSE_KEY: 'x',
     });
     expect(warnings).toEqual(['accepted, without effect in this version: OTLP_ENDPOINT, STORAGE_WARM_TYPE']);
-    expect(loaded({}, 'cleanup:\n  schedule: 0 3 * * *\n').warnings).toEqual([
-      'accepted, without effect in this version: cleanup.schedule',
+    expect(loaded({}, 'storage_warm:\n  aggregation: 1h\n').warnings).toEqual([
+      'accepted, without effect in this version: storage_warm.aggregation',
     ]);
   });
 });

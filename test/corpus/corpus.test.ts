@@ -29,7 +29,7 @@ import {
 } from '../support/corpus/sources.ts';
 import { containerOf, reencodedSpans, spansJson } from '../support/corpus/traces-bodies.ts';
 import { type FakeVendor, startFakeVendor } from '../support/fake-vendor.ts';
-import { PROJECT, type ProxyProcess, startProxy } from '../support/proxy-process.ts';
+import { BUNDLE, PROJECT, type ProxyProcess, startProxy } from '../support/proxy-process.ts';
 import { temporaryFolder } from '../support/temp-folder.ts';
 
 const SHARE = Number(process.env.CORPUS_SHARE || 0.05);
@@ -261,7 +261,7 @@ function formsOf({ source, index, text }: CorpusBody): SentBody[] {
 /** Canonical texts of what `reductrai export` prints, one item after the other. */
 async function* exported(kind: SourceKind, folder: string): AsyncGenerator<string> {
   const node = join(PROJECT, 'node_modules', 'node', 'bin', 'node');
-  const child = spawn(node, [join(PROJECT, 'src/main.ts'), 'export', '--all', '--signal', kind], {
+  const child = spawn(node, [join(BUNDLE, 'main.js'), 'export', '--all', '--signal', kind], {
     cwd: PROJECT,
     env: {
       PATH: process.env.PATH ?? '',

@@ -1,4 +1,4 @@
-/** The same kills with the archive in a bucket: each cloud's protocol, on a real server. */
+/** The same kills with the archive in a bucket: each cloud's protocol, on a real server; and once with the journal there, too. */
 import { describe, test } from 'vitest';
 import type { KillPoint } from '../support/killing-file-system.ts';
 import { findAzureServer, startAzureServer } from '../support/servers/azurite.ts';
@@ -62,7 +62,6 @@ describe.each(STORES)('$name', ({ name, isThere, start }) => {
     async () => {
       const store = await start();
       try {
-        // The journal on disk: what `store` durability does is takeover.test.ts's.
         const storeEnv = { ...store.env, DURABILITY: 'disk' };
         console.log(name, await runKills({ kills: KILLS, storeEnv, points: POINTS }));
       } finally {
@@ -71,3 +70,23 @@ describe.each(STORES)('$name', ({ name, isThere, start }) => {
     },
   );
 });
+
+const s3 = STORES[0]!;
+test.skipIf(!s3.isThere)(
+  `nothing is lost or doubled over ${KILLS * 2} kills, archive and journal in S3${s3.isThere ? '' : ` (no server: ${HOW_TO_INSTALL})`}`,
+  { timeout: 900_000, retry: 0 },
+  async () => {
+    const store = await s3.start();
+    try {
+      const storeEnv = {
+        ...store.env,
+        DURABILITY: 'store',
+        REDUCTRAI_JOURNAL_CHUNK_AFTER: '50ms',
+        REDUCTRAI_JOURNAL_LEASE: '5s',
+      };
+      console.log('journal in S3', await runKills({ kills: KILLS * 2, storeEnv, points: [], journalInStore: true }));
+    } finally {
+      await store.close();
+    }
+  },
+);

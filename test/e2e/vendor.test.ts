@@ -12,7 +12,6 @@ import { createSealer } from '../../src/core/sealer.ts';
 import { decodeParcels } from '../../src/forward/parcel-file.ts';
 import { type FakeVendor, startFakeVendor, type VendorRequest } from '../support/fake-vendor.ts';
 import { type ProxyProcess, startProxy } from '../support/proxy-process.ts';
-import { temporaryFolder } from '../support/temp-folder.ts';
 
 const KEY = '0123456789abcdef0123456789abcdef';
 const KIB = 1024;
@@ -284,10 +283,11 @@ describe('a backlog larger than the journal', () => {
     ['hangs', async (vendor) => vendor.script(() => ({ hang: true }))],
   ];
 
-  test.each(cases)(
+  // Both wait for back-off most of the time.
+  test.concurrent.each(cases)(
     'while the vendor %s: callers keep getting 202, and all is delivered from spill',
     async (_, begin) => {
-      const folder = await temporaryFolder();
+      const folder = await mkdtemp(join(tmpdir(), 'reductrai-test-'));
       const vendor = await startFakeVendor({ checkBodies: false });
       const proxy = await startProxy({
         dataFolder: folder,
@@ -325,13 +325,14 @@ describe('a backlog larger than the journal', () => {
         vendor.script(undefined);
         await vendor.down();
         await vendor.up();
-        await until(() => expect(missingAt(vendor, sent)).toEqual([]), 120_000);
+        await until(() => expect(missingAt(vendor, sent)).toEqual([]), 240_000);
         expect((await expectBooks(proxy)).deadLettered).toBe(0);
       } finally {
         await proxy.kill();
         await vendor.close();
+        await rm(folder, { recursive: true, force: true, maxRetries: 3 });
       }
     },
-    240_000,
+    400_000,
   );
 });

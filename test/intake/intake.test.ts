@@ -3,9 +3,10 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { connect } from 'node:net';
+import { Worker } from 'node:worker_threads';
 import { gzipSync, zstdCompressSync } from 'node:zlib';
 import { Agent, request } from 'undici';
-import { afterEach, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, describe, expect, test } from 'vitest';
 import { ByteBudget } from '../../src/core/byte-budget.ts';
 import { systemClock } from '../../src/core/clock.ts';
 import { MIB } from '../../src/core/limits.ts';
@@ -32,17 +33,20 @@ interface Bench {
   count(name: string): Promise<number>;
 }
 
+/** Starting a worker takes longer than all that a test asks of it. Each test gives back what it took of the budget. */
+const budget = ByteBudget.create(64 * MIB);
+const pool = createDecodePool({
+  workers: 1,
+  budget,
+  decompressedBytesMax: 8 * MIB,
+  jobsMax: 100,
+  heapMiBMax: 256,
+  log: quietWitness().log,
+});
+afterAll(() => pool.close());
+
 async function open(overrides: Partial<IntakeOptions> = {}): Promise<Bench> {
   const { metrics, log } = quietWitness();
-  const budget = ByteBudget.create(64 * MIB);
-  const pool = createDecodePool({
-    workers: 1,
-    budget,
-    decompressedBytesMax: 8 * MIB,
-    jobsMax: 100,
-    heapMiBMax: 256,
-    log,
-  });
   const journal = createMemoryJournal({
     replica: 'r',
     epoch: 1,
@@ -93,10 +97,7 @@ async function open(overrides: Partial<IntakeOptions> = {}): Promise<Bench> {
     ...overrides,
   });
   const { address } = await intake.listen();
-  closers.push(
-    () => pool.close(),
-    () => intake.close(1000),
-  );
+  closers.push(() => intake.close(1000));
   const sum = async (metric: { get(): Promise<{ values: { value: number }[] }> }) =>
     (await metric.get()).values.reduce((total, { value }) => total + value, 0);
   return {
@@ -274,15 +275,16 @@ describe('keys', () => {
 });
 
 describe('retries (promise 2)', () => {
+  function requestText(path: string, body: string): string {
+    return `POST ${path} HTTP/1.1\r\nhost: x\r\ndd-api-key: ${KEY}\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`;
+  }
+
   /** Sends over a raw socket and hangs up before the answer. */
   async function sendAndHangUp(url: string, path: string, body: string): Promise<void> {
     const { hostname, port } = new URL(url);
     await new Promise<void>((resolve) => {
       const socket = connect(Number(port), hostname, () => {
-        socket.write(
-          `POST ${path} HTTP/1.1\r\nhost: x\r\ndd-api-key: ${KEY}\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`,
-          () => socket.destroy(),
-        );
+        socket.write(requestText(path, body), () => socket.destroy());
       });
       socket.on('close', () => resolve());
     });
@@ -306,6 +308,51 @@ describe('retries (promise 2)', () => {
     expect((await send(`${url}/api/v2/logs`, body)).status).toBe(202);
     expect(accepted).toHaveLength(2);
     expect(await count('received')).toBe((await count('accepted')) + (await count('duplicates')));
+  });
+
+  test('a sender that gave up while the process stood still was not answered', async () => {
+    const inner = createMemoryJournal({
+      ...quietWitness(),
+      replica: 'r',
+      epoch: 1,
+      clock: systemClock,
+      budgetBytes: MIB,
+    });
+    const body = '[{"message":"stood still"}]';
+    // The sender lives in a thread of its own: it hangs up while this one, in the middle of an append, does nothing at all.
+    const signals = new Int32Array(new SharedArrayBuffer(8));
+    let appends = 0;
+    const { url, accepted, count } = await open({
+      journal: {
+        append: async (envelope) => {
+          appends += 1;
+          if (appends === 1) {
+            Atomics.store(signals, 0, 1);
+            Atomics.notify(signals, 0);
+            expect(Atomics.wait(signals, 1, 0, 10_000)).not.toBe('timed-out');
+          }
+          return inner.append(envelope);
+        },
+        confirm: (position, epoch) => inner.confirm(position, epoch),
+        unconfirmedAtOpen: () => [],
+        usage: () => inner.usage(),
+      },
+    });
+    const { port } = new URL(url);
+    const sender = new Worker(
+      `const { workerData: { port, text, signals } } = require('node:worker_threads');
+       const socket = require('node:net').connect(port, '127.0.0.1', () => socket.write(text, () => {
+         Atomics.wait(signals, 0, 0);
+         socket.on('close', () => { Atomics.store(signals, 1, 1); Atomics.notify(signals, 1); });
+         socket.destroy();
+       }));`,
+      { eval: true, workerData: { port: Number(port), text: requestText('/api/v2/logs', body), signals } },
+    );
+    closers.push(async () => void (await sender.terminate()));
+    await expect.poll(() => accepted.length, { timeout: 20_000 }).toBe(1);
+    expect((await send(`${url}/api/v2/logs`, body)).status).toBe(202);
+    expect(accepted).toHaveLength(1);
+    expect(await count('duplicates')).toBe(1);
   });
 
   test('the same request id is a retry whatever became of the answer', async () => {

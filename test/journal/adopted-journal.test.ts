@@ -10,8 +10,7 @@ import type { Journal } from '../../src/journal/journal.ts';
 import { openStoreJournal } from '../../src/journal/store-journal.ts';
 import { createMemoryStore } from '../../src/store/memory-store.ts';
 import type { ObjectStore } from '../../src/store/object-store.ts';
-import { createMetrics } from '../../src/telemetry/metrics.ts';
-import { envelopeOf, quietLog } from './journal-support.ts';
+import { envelopeOf, quietLog, storeJournalOptions } from './journal-support.ts';
 
 const EVERYTHING = { entriesMax: 10_000, bytesMax: 1 << 30 };
 const random = seededRandom(3);
@@ -25,23 +24,12 @@ interface Life {
 
 async function live(store: ChunkStore, chunkBytesMax = 64 * 1024): Promise<Life> {
   let fenced = false;
-  const journal = await openStoreJournal({
-    store,
-    identity: DEAD,
-    sealer,
-    clock: systemClock,
-    random,
-    metrics: createMetrics(),
-    log: quietLog,
-    budgetBytes: 64 * 1024 * 1024,
-    chunkAfterMs: 1,
-    chunkBytesMax,
-    patienceMs: 10_000,
-    recentBytesMax: 1024 * 1024,
-    onFenced: () => {
-      fenced = true;
-    },
-  });
+  const onFenced = (): void => {
+    fenced = true;
+  };
+  const journal = await openStoreJournal(
+    storeJournalOptions({ store, identity: DEAD, sealer, chunkBytesMax, onFenced }),
+  );
   return { journal, isFenced: () => fenced };
 }
 
@@ -94,6 +82,26 @@ describe('a journal that is taken over', () => {
     expect(await keys(store)).toHaveLength(1);
     expect(await adopt(store)).toBeUndefined();
     expect(await journal.append(envelopeOf('late'))).toEqual({ ok: false, reason: 'closed' });
+  });
+
+  it('goes on behind a chunk that its owner deleted while it was being taken over', async () => {
+    const store = createMemoryStore({ clock: systemClock });
+    const { journal, isFenced } = await live(store);
+    for (let n = 0; n < 4; n++) expect(await journal.append(envelopeOf(`body ${n}`))).toMatchObject({ ok: true });
+    const [first] = await keys(store);
+    // Its deletion was on the way when it died: the listing still shows it, and then it is gone.
+    const racing: ChunkStore = {
+      ...{ put: store.put.bind(store), list: store.list.bind(store), delete: store.delete.bind(store) },
+      get: async (key: string) => {
+        if (key === first) await store.delete(key);
+        return store.get(key);
+      },
+    };
+    const adopted = (await adopt(racing, 1))!;
+    expect(await bodies(adopted)).toEqual(['body 1', 'body 2', 'body 3']);
+    expect((await adopted.consumer('archive', 'start')).state.position).toBe(1);
+    expect(await journal.append(envelopeOf('late'))).toEqual({ ok: false, reason: 'closed' });
+    expect(isFenced()).toBe(true);
   });
 
   it('ends at the first gap: what lies behind was never acknowledged', async () => {

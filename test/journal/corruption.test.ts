@@ -9,7 +9,7 @@ import { diskOptions, envelopeOf, randomBody } from './journal-support.ts';
 
 const FOLDER = '/data/journal/replica-a';
 const EVERYTHING = { entriesMax: 10_000, bytesMax: 1 << 30 };
-const SEEDS = 320;
+const SEEDS = 120;
 
 interface Written {
   position: number;

@@ -8,12 +8,13 @@ import { type Random, seededRandom } from '../../src/core/random.ts';
 import { openDiskJournal } from '../../src/journal/disk-journal.ts';
 import type { Journal, JournalConsumer } from '../../src/journal/journal.ts';
 import { createMetrics } from '../../src/telemetry/metrics.ts';
+import { must, withoutStacks } from '../support/must.ts';
 import { createSimulatedDisk, type SimulatedDisk } from '../support/simulated-disk.ts';
 import { diskOptions, envelopeOf } from './journal-support.ts';
 
 const FOLDER = '/data/journal/replica-a';
 const EVERYTHING = { entriesMax: 10_000, bytesMax: 1 << 30 };
-const SEEDS = 1024;
+const SEEDS = Number(process.env.SIMULATION_SEEDS ?? 1024);
 const LIVES = 3;
 const CONSUMERS = ['archive', 'forward:main'];
 /** One for all: making them costs more than a life. */
@@ -149,45 +150,41 @@ function open(fileSystem: FileSystem, random: Random): Promise<Journal> {
   );
 }
 
-/** As `expect`, at a thousandth of its price. */
-function must(holds: boolean, what: string): void {
-  if (!holds) throw new Error(`it must hold that ${what}`);
-}
-
 async function check(journal: Journal, ledger: Ledger, stop: 'crash' | 'kill' | 'close' | 'none'): Promise<void> {
   const entries = await journal.read(1, EVERYTHING);
   const bodies = new Set<string>();
   let before = 0;
   for (const { position, body } of entries) {
-    must(position > before, `position ${position} comes after ${before}`);
+    must(position > before, () => `position ${position} comes after ${before}`);
     before = position;
     const text = Buffer.from(body).toString();
-    must(!bodies.has(text), `body at ${position} is there once`);
+    must(!bodies.has(text), () => `body at ${position} is there once`);
     bodies.add(text);
     ledger.learn(position, text);
   }
   const held = new Set(entries.map(({ position }) => position));
   const passed = ledger.passed();
   for (const position of ledger.known.keys()) {
-    must(position <= passed || held.has(position), `position ${position} is there, ${passed} passed`);
+    must(position <= passed || held.has(position), () => `position ${position} is there, ${passed} passed`);
   }
-  expect(journal.usage().end).toBeGreaterThanOrEqual(ledger.end);
-  expect(journal.backlog(0).entries).toBe(entries.length);
+  must(journal.usage().end >= ledger.end, () => `it ends at ${ledger.end} or later`);
+  must(journal.backlog(0).entries === entries.length, () => `its backlog is ${entries.length}`);
   const names = journal.consumers();
   for (const [name, { durable, asked, exists }] of ledger.consumers) {
     if (!exists) continue;
-    expect(names).toContain(name);
+    must(names.includes(name), () => `${name} is known`);
     const { state } = await journal.consumer(name, 'end');
-    expect(state.position).toBeGreaterThanOrEqual(durable);
-    expect(state.position).toBeLessThanOrEqual(asked);
-    expect(state.note).toEqual(state.position === 0 ? undefined : { at: state.position });
+    const { position, note } = state;
+    must(position >= durable && position <= asked, () => `${name} is between ${durable} and ${asked}: ${position}`);
+    const { at } = (note ?? { at: 0 }) as { at: number };
+    must(at === position, () => `the note of ${name} is of ${position}`);
   }
   const unconfirmed = new Set(journal.unconfirmedAtOpen().map(({ position }) => position));
   for (const position of ledger.acknowledged) {
-    must(ledger.confirmed.has(position) || unconfirmed.has(position), `${position} is told unconfirmed`);
+    must(ledger.confirmed.has(position) || unconfirmed.has(position), () => `${position} is told unconfirmed`);
   }
   if (stop !== 'close') return;
-  for (const position of ledger.confirmedLately) must(!unconfirmed.has(position), `${position} stays confirmed`);
+  for (const position of ledger.confirmedLately) must(!unconfirmed.has(position), () => `${position} stays confirmed`);
 }
 
 async function live(disk: SimulatedDisk, ledger: Ledger, random: Random): Promise<'crash' | 'kill' | 'close'> {
@@ -267,7 +264,7 @@ describe('journal on a disk that forgets', () => {
     const from = Number(process.env.JOURNAL_SEED ?? 1);
     const to = process.env.JOURNAL_SEED ? from : SEEDS;
     for (let seed = from; seed <= to; seed += 1) {
-      const result = await simulate(seed).catch((cause) => {
+      const result = await withoutStacks(() => simulate(seed)).catch((cause) => {
         throw new Error(`seed ${seed}`, { cause });
       });
       acknowledged += result.acknowledged;

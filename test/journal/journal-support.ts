@@ -1,11 +1,11 @@
 /** What the journal tests share: envelopes from a seed, options, a probe that plays processes. */
 import { createHash } from 'node:crypto';
-import type { Clock } from '../../src/core/clock.ts';
+import { type Clock, systemClock } from '../../src/core/clock.ts';
 import type { Envelope } from '../../src/core/envelope.ts';
 import type { FileSystem } from '../../src/core/file-system.ts';
 import { type Random, seededRandom } from '../../src/core/random.ts';
 import { createSealer } from '../../src/core/sealer.ts';
-import type { DiskJournalOptions } from '../../src/journal/journal-options.ts';
+import type { DiskJournalOptions, StoreJournalOptions } from '../../src/journal/journal-options.ts';
 import type { ProcessProbe } from '../../src/journal/owner.ts';
 import { createLog } from '../../src/telemetry/log.ts';
 import { createMetrics } from '../../src/telemetry/metrics.ts';
@@ -100,5 +100,27 @@ export function diskOptions(
     processProbe: allDeadProbe,
     ...more,
     clock: (more.clock as TestClock | undefined) ?? createTestClock(),
+  };
+}
+
+/** Of a journal in a store whose chunks are put at once. */
+export function storeJournalOptions(
+  more: Pick<StoreJournalOptions, 'store' | 'identity'> & Partial<StoreJournalOptions>,
+): StoreJournalOptions {
+  const random = seededRandom(1);
+  return {
+    unheard: [],
+    sealer: createSealer([new Uint8Array(32).fill(7)], random),
+    clock: systemClock,
+    random,
+    metrics: createMetrics(),
+    log: quietLog,
+    budgetBytes: 64 * 1024 * 1024,
+    chunkAfterMs: 1,
+    chunkBytesMax: 64 * 1024,
+    patienceMs: 10_000,
+    recentBytesMax: 1024 * 1024,
+    onFenced: () => {},
+    ...more,
   };
 }

@@ -109,7 +109,7 @@ describe('round trip', () => {
 
   test('intake bodies, taken apart and put together', () => {
     let apart = 0;
-    for (let seed = 1; seed <= 750; seed++) {
+    for (let seed = 1; seed <= 250; seed++) {
       const random = seededRandom(seed);
       const more: [string, string][] = random.next() < 0.85 ? [['"events"', randomEvents(random)]] : [];
       if (random.next() < 0.05) more.push(['"events"', randomEvents(random)]);
@@ -118,7 +118,7 @@ describe('round trip', () => {
       expectSame(renderIntake(rows), sent);
       if (rows.length > 1) apart += 1;
     }
-    expect(apart).toBeGreaterThan(300);
+    expect(apart).toBeGreaterThan(100);
   });
 });
 
@@ -133,7 +133,7 @@ describe('keys', () => {
 
   test('no text of the batch holds the key, however it was written; the rest is equal', () => {
     const print = fingerprintOf(KEY);
-    for (let seed = 1; seed <= 750; seed++) {
+    for (let seed = 1; seed <= 250; seed++) {
       const random = seededRandom(seed);
       const written = () => `"${pick(random, ESCAPES)(KEY)}"`;
       const plain = random.next() < 0.5 ? `"${KEY}"` : `"${pick(random, ESCAPES.slice(0, 3))(KEY)}"`;
@@ -206,7 +206,7 @@ function parseLosslessPlain(text: string): unknown {
 
 describe('bad input', () => {
   test('a body cut anywhere, or with bits flipped, never throws', () => {
-    for (let seed = 1; seed <= 60; seed++) {
+    for (let seed = 1; seed <= 20; seed++) {
       const random = seededRandom(seed);
       const body = Buffer.from(
         randomObject(random, [

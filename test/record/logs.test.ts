@@ -125,7 +125,7 @@ describe('round trip', () => {
 
 describe('bad input', () => {
   test('a body cut anywhere, or with bits flipped, never throws', () => {
-    for (let seed = 1; seed <= 50; seed++) {
+    for (let seed = 1; seed <= 15; seed++) {
       const random = seededRandom(seed);
       const body = Buffer.from(`[${randomItem(random)},${randomItem(random)}]`);
       for (let cut = 0; cut < body.length; cut++) {

@@ -206,7 +206,7 @@ describe('metrics in JSON', () => {
   });
 
   it('never throws on cut or altered bodies', () => {
-    for (let seed = 0; seed < 5; seed++) {
+    for (let seed = 0; seed < 3; seed++) {
       const chance = new Chance(seededRandom(1000 + seed));
       const bytes = Buffer.from(jsonBody(chance).text, 'utf8');
       for (let end = 0; end < bytes.length; end++) decodeCut(bytes.subarray(0, end));

@@ -643,8 +643,8 @@ describe('malformed bodies are refused with their place', () => {
 
   it('cut at any offset: never thrown, msgpack and JSON always refused', () => {
     for (const [protocol, body] of bodies(21)) {
-      // Every offset of the first kilobyte, then every seventh.
-      for (let length = 0; length < body.length; length += length < 1024 ? 1 : 7) {
+      // Every offset of the first 256, then every seventh.
+      for (let length = 0; length < body.length; length += length < 256 ? 1 : 7) {
         const result = decode(protocol, body.subarray(0, length));
         // A protobuf message cut between two of its fields is a message.
         if (result.ok && protocol !== 'traces-agent-proto')
@@ -659,7 +659,7 @@ describe('malformed bodies are refused with their place', () => {
     const random = new RandomValues(22);
     let refused = 0;
     let kept = 0;
-    for (let seed = 100; seed < 105; seed++) {
+    for (let seed = 100; seed < 102; seed++) {
       for (const [protocol, body] of bodies(seed)) {
         for (let round = 0; round < 60; round++) {
           const flipped = Uint8Array.from(body);

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the servers that the store tests run against, at pinned versions, and says how long each took. What is there already is
-# left alone. Needs Go 1.24 or newer and npm. The folder can be kept between runs: $REDUCTRAI_SERVERS.
+# left alone. Needs Go 1.24 or newer and npm; for HAProxy and Nginx Debian's packages, and to be root. The folder can be kept between runs: $REDUCTRAI_SERVERS.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 folder=${REDUCTRAI_SERVERS:-$here/../../.cache/servers}
@@ -36,6 +36,19 @@ azurite() {
   touch "$folder/azurite/.installed"
 }
 
+balancers() {
+  if command -v haproxy >/dev/null && command -v nginx >/dev/null; then return; fi
+  local started
+  started=$(date +%s)
+  if apt-get install -y -qq haproxy nginx-light >/dev/null 2>&1 ||
+    { apt-get update -qq && apt-get install -y -qq haproxy nginx-light; } >/dev/null 2>&1; then
+    echo "balancers: $(($(date +%s) - started)) s"
+  else
+    echo "haproxy and nginx could not be installed: their test is left out by name"
+  fi
+}
+
+balancers
 azurite
 go_tool versitygw "github.com/versity/versitygw/cmd/versitygw@$VERSITYGW"
 go_tool fake-gcs-server "github.com/fsouza/fake-gcs-server@$FAKE_GCS_SERVER"

@@ -188,6 +188,8 @@ describe('what Azure is asked', () => {
     });
     await store.put('k', Buffer.from('hello'), { condition: { kind: 'unchanged', version: '0x1' } });
     expect(server.requests[1]!.headers['if-match']).toBe('"0x1"');
+    await store.put('k', Buffer.from('hello'), { storageClass: 'Cold' });
+    expect(server.requests[2]!.headers['x-ms-access-tier']).toBe('Cold');
     await server.close();
   });
 

@@ -44,9 +44,12 @@ function record(replica: string, epoch: number, number: number, changes: Partial
 
 const memory = () => createMemoryStore({ clock: systemClock });
 
-async function numbersOf(reader: ObjectReader, identity?: JournalIdentity, after?: number): Promise<string[]> {
+async function numbersOf(reader: ObjectReader, identity?: JournalIdentity, after = 0): Promise<string[]> {
   const found: string[] = [];
-  for await (const { replica, epoch, number } of readCommits(reader, identity, after)) {
+  for await (const { replica, epoch, number } of readCommits(reader, {
+    ...(identity ? { identity } : {}),
+    after: () => after,
+  })) {
     found.push(`${replica}/${epoch}/${number}`);
   }
   return found;

@@ -13,8 +13,14 @@ async function filled(): Promise<{ store: ObjectStore; contents: Map<string, Uin
   const random = seededRandom(5);
   const contents = new Map<string, Uint8Array>();
   for (let n = 0; n < 60; n++) {
-    const key = n % 10 === 0 ? `commits/r/0000000001/${String(n).padStart(12, '0')}.json` : `default/logs/${n}`;
-    contents.set(key, random.bytes(Math.floor(random.next() * 9_000_000) % (n % 7 === 0 ? 9_000_000 : 5000)));
+    const key =
+      n === 1
+        ? 'checkpoints/000000000001.json.gz'
+        : n % 10 === 0
+          ? `commits/r/0000000001/${String(n).padStart(12, '0')}.json`
+          : `default/logs/${n}`;
+    // Two of several pieces: fresh memory is what takes time.
+    contents.set(key, random.bytes(n === 7 ? 9_000_000 : n === 35 ? 4_500_000 : Math.floor(random.next() * 5000)));
     await store.put(key, contents.get(key)!);
   }
   return { store, contents };
@@ -57,6 +63,9 @@ describe('copying a store', () => {
       }
       const there: string[] = [];
       for await (const { key } of to.list('')) there.push(key);
+      // A checkpoint names segments, and records it holds may be there no more.
+      const isLate = (key: string): boolean => /^(commits|checkpoints)\//.test(key);
+      if (there.some(isLate)) expect(there.filter((key) => !isLate(key))).toHaveLength(53);
       if (there.some((key) => key.startsWith('commits/'))) {
         expect(there.filter((key) => !key.startsWith('commits/'))).toHaveLength(54);
       }

@@ -102,6 +102,8 @@ describe('what GCS is asked', () => {
     expect(text).toContain('"reductrai-crc32":"3610a686"');
     await store.put('k', Buffer.from('hello'), { condition: { kind: 'unchanged', version: '7' } });
     expect(server.requests[1]!.query.get('ifGenerationMatch')).toBe('7');
+    await store.put('k', Buffer.from('hello'), { storageClass: 'ARCHIVE' });
+    expect(server.requests[2]!.body.toString()).toContain('"storageClass":"ARCHIVE"');
     await server.close();
   });
 

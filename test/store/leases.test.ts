@@ -97,6 +97,23 @@ describe('leases', () => {
     await lease.release();
   });
 
+  it('survive being tidied up by mistake, but not a long sleep', async () => {
+    for (const sleeps of [false, true]) {
+      const { deps, clock, store } = fleet();
+      const lease = await claimLease(deps, 'a', 0);
+      let isLost = false;
+      if (sleeps) await clock.advance(10 * LEASE_MS);
+      lease.keep(() => {
+        isLost = true;
+      });
+      await store.delete(leaseKey('a'));
+      for (let round = 0; round < 3; round++) await clock.advance(LEASE_MS / 3);
+      expect(isLost).toBe(sleeps);
+      expect((await readLease(store, leaseKey('a')))?.record.state).toBe(sleeps ? undefined : 'held');
+      await lease.release();
+    }
+  });
+
   it('on work go to one, and to another once the holder is gone', async () => {
     const { deps, clock } = fleet();
     const watches = [new LeaseWatch(clock, LEASE_MS), new LeaseWatch(clock, LEASE_MS)];

@@ -8,9 +8,10 @@ import { seededRandom } from '../../src/core/random.ts';
 import { openLocalStore } from '../../src/store/local-store.ts';
 import type { ObjectStore } from '../../src/store/object-store.ts';
 import { createManualClock } from '../support/manual-clock.ts';
+import { must, withoutStacks } from '../support/must.ts';
 import { createSimulatedDisk, type SimulatedDisk } from '../support/simulated-disk.ts';
 
-const SEEDS = 1024;
+const SEEDS = Number(process.env.SIMULATION_SEEDS ?? 1024);
 const LIVES = 3;
 const WRITERS = 4;
 
@@ -38,7 +39,7 @@ function contentFor(label: string): string {
 
 function labelOf(content: string): string {
   const label = content.slice(0, content.indexOf('|'));
-  expect(content).toBe(contentFor(label));
+  must(content === contentFor(label), () => `${label} is whole`);
   return label;
 }
 
@@ -51,39 +52,38 @@ async function textAt(store: ObjectStore, key: string): Promise<string | undefin
   }
 }
 
-async function verify(store: ObjectStore, ledger: Ledger, seed: number): Promise<void> {
+async function verify(store: ObjectStore, ledger: Ledger): Promise<void> {
   const present = new Map<string, string>();
   let last = '';
-  for await (const info of store.list('')) {
-    expect(info.key > last, `seed ${seed}: order`).toBe(true);
-    last = info.key;
-    const text = await textAt(store, info.key);
-    expect(text, `seed ${seed}: ${info.key} is listed`).toBeDefined();
-    expect(text!.length).toBe(info.sizeBytes);
-    present.set(info.key, text!);
-    if (info.key !== 'count') labelOf(text!);
+  for await (const { key, sizeBytes } of store.list('')) {
+    must(key > last, () => `${key} comes after ${last}`);
+    last = key;
+    const text = await textAt(store, key);
+    must(text !== undefined, () => `${key} is there when it is listed`);
+    must(text.length === sizeBytes, () => `${key} has ${sizeBytes} bytes`);
+    present.set(key, text);
+    if (key !== 'count') labelOf(text);
   }
   for (const [key, content] of ledger.created) {
-    expect(present.get(key), `seed ${seed}: ${key} was acknowledged`).toBe(content);
+    must(present.get(key) === content, () => `${key}, which was acknowledged, is there`);
   }
   for (const [key, content] of present) {
     if (key.startsWith('created/')) {
-      expect(ledger.attempted.has(content), `seed ${seed}: ${key} holds what nobody wrote`).toBe(true);
+      must(ledger.attempted.has(content), () => `${key} holds what somebody wrote`);
       // The next process reads it and draws conclusions, so it must stay from now on.
       ledger.created.set(key, content);
     }
   }
   for (const [key, state] of ledger.owned) {
-    const allowed = [state.acknowledged, ...state.inFlight];
-    expect(allowed, `seed ${seed}: ${key}`).toContain(present.get(key));
-    state.acknowledged = present.get(key);
+    const found = present.get(key);
+    must([state.acknowledged, ...state.inFlight].includes(found), () => `${key} is not ${found}`);
+    state.acknowledged = found;
     state.inFlight = [];
   }
   const count = Number(present.get('count') ?? 0);
   const acknowledged = Math.max(0, ...ledger.counted);
-  expect(count, `seed ${seed}: count`).toBeGreaterThanOrEqual(acknowledged);
-  expect(count).toBeLessThanOrEqual(ledger.countAttempts);
-  expect(new Set(ledger.counted).size, `seed ${seed}: two winners of one count`).toBe(ledger.counted.length);
+  must(count >= acknowledged && count <= ledger.countAttempts, () => `the count is not ${count}`);
+  must(new Set(ledger.counted).size === ledger.counted.length, () => 'no count has two winners');
   // Seen by the next process, so it may not go back either.
   if (count > acknowledged) ledger.counted.push(count);
 }
@@ -172,7 +172,7 @@ async function playSeed(seed: number): Promise<number> {
     const fileSystem = life === 0 ? disk.fileSystem : disk.reopen();
     const open = () => openLocalStore({ root: '/data/store', fileSystem, clock, random });
     const store = await open();
-    await verify(store, ledger, seed);
+    await verify(store, ledger);
     // Sometimes the power goes right after a restart: what the new process has read must not go back.
     const stopSoon = life > 0 && next() < 0.3;
     disk.stopAt(stopSoon ? 1 : 1 + Math.floor(next() * 400), next() < 0.35 ? 'kill' : 'crash');
@@ -187,8 +187,8 @@ async function playSeed(seed: number): Promise<number> {
     else stops++;
   }
   const store = await openLocalStore({ root: '/data/store', fileSystem: disk.reopen(), clock, random });
-  await verify(store, ledger, seed);
-  for (const [key, count] of ledger.winners) expect(count, `seed ${seed}: winners of ${key}`).toBe(1);
+  await verify(store, ledger);
+  for (const [key, count] of ledger.winners) must(count === 1, () => `${key} has one winner, not ${count}`);
   return stops;
 }
 
@@ -196,7 +196,7 @@ it(`keeps what was acknowledged through ${SEEDS} seeds of crashes and kills`, as
   let stops = 0;
   for (let seed = 1; seed <= SEEDS; seed++) {
     try {
-      stops += await playSeed(seed);
+      stops += await withoutStacks(() => playSeed(seed));
     } catch (error) {
       throw new Error(`seed ${seed}: ${String(error)}`, { cause: error });
     }

@@ -3,7 +3,7 @@ import { systemClock } from '../../src/core/clock.ts';
 import { ProxyError } from '../../src/core/errors.ts';
 import { systemRandom } from '../../src/core/random.ts';
 import { createMemoryStore } from '../../src/store/memory-store.ts';
-import type { ObjectStore, PutOptions } from '../../src/store/object-store.ts';
+import type { ObjectInfo, ObjectStore, PutOptions } from '../../src/store/object-store.ts';
 import { checkConditions, checkStore } from '../../src/store/online-check.ts';
 
 const memory = () => createMemoryStore({ clock: systemClock });
@@ -30,7 +30,7 @@ describe('checking a store online', () => {
   it('finds a good one fine, and leaves nothing behind', async () => {
     const store = memory();
     const steps = await checkStore(store, 's3', systemRandom);
-    expect(steps.map(({ outcome }) => outcome)).toEqual(Array(6).fill('ok'));
+    expect(steps.map(({ outcome }) => outcome)).toEqual(Array(7).fill('ok'));
     for await (const { key } of store.list('')) expect.unreachable(key);
   });
 
@@ -63,6 +63,21 @@ describe('checking a store online', () => {
     });
     await expect(checkConditions(without(base, { put: denied }), systemRandom)).rejects.toMatchObject({
       code: 'STORE_DENIED',
+    });
+    for await (const { key } of base.list('')) expect.unreachable(key);
+  });
+
+  it('sees a server that lists folder by folder, and leaves nothing behind', async () => {
+    const base = memory();
+    const list: ObjectStore['list'] = async function* (prefix, options) {
+      const found: ObjectInfo[] = [];
+      for await (const info of base.list(prefix, options)) found.push(info);
+      yield* found.sort((a, b) => (a.key.replaceAll('/', '\0') < b.key.replaceAll('/', '\0') ? -1 : 1));
+    };
+    const [failed] = await failedOf(without(base, { list }));
+    expect(failed).toMatchObject({
+      step: 'list in the order of keys',
+      reason: expect.stringMatching(/folder by folder.*byte order/),
     });
     for await (const { key } of base.list('')) expect.unreachable(key);
   });

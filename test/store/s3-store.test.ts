@@ -173,6 +173,8 @@ describe('what S3 is asked', () => {
     const plain = await openS3Store({ ...settings, endpoint: server.url, encryption: 's3' }, { clock });
     await plain.put('k', Buffer.from('hello'));
     expect(server.requests.at(-1)!.headers['x-amz-server-side-encryption']).toBe('AES256');
+    await store.put('k', Buffer.from('hello'), { storageClass: 'STANDARD_IA' });
+    expect(server.requests.at(-1)!.headers['x-amz-storage-class']).toBe('STANDARD_IA');
     await server.close();
   });
 

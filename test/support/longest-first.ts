@@ -1,21 +1,37 @@
-/** Files that take minutes start first, so that at the end no worker is left with one of them alone. */
+/**
+ * Files that take minutes start first, so that at the end no worker is left with one of them alone. What needs servers comes after what
+ * needs none (CI installs them meanwhile), and the kills come last: they take the time that is left.
+ */
 import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
-const LONGEST = [
-  'test/crash/kill.test.ts',
+const FIRST = [
   'test/corpus/corpus.test.ts',
-  'test/crash/kill-stores.test.ts',
   'test/e2e/vendor.test.ts',
+  'test/archive/upkeep/upkeep.test.ts',
+  'test/e2e/upkeep.test.ts',
   'test/e2e/hostile.test.ts',
+  'test/store/store.test.ts',
+  'test/journal/crash-simulation.test.ts',
+];
+const LAST = [
+  'test/e2e/balancers.test.ts',
   'test/store/azure-store.test.ts',
+  'test/chaos/chaos.test.ts',
+  'test/e2e/takeover.test.ts',
+  'test/cli/storage.test.ts',
   'test/store/s3-faults.test.ts',
+  'test/store/gcs-store.test.ts',
+  'test/store/s3-store.test.ts',
+  'test/crash/kill-stores.test.ts',
+  'test/crash/kill.test.ts',
 ];
 
 export default class LongestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
     const rankOf = ({ moduleId }: TestSpecification): number => {
-      const rank = LONGEST.findIndex((path) => moduleId.endsWith(path));
-      return rank < 0 ? LONGEST.length : rank;
+      const isOne = (path: string): boolean => moduleId.endsWith(path);
+      const first = FIRST.findIndex(isOne);
+      return first >= 0 ? first - FIRST.length : LAST.findIndex(isOne) + 1;
     };
     return (await super.sort(files)).sort((a, b) => rankOf(a) - rankOf(b));
   }

@@ -6,9 +6,11 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
 export const PROJECT = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
+/** The bundled product, as it ships; made by warm-up.ts. Elsewhere than there (a benchmark) the sources are run. */
+export const BUNDLE = join(PROJECT, '.cache', 'bundle');
 /** Compiled code is shared by all processes of a run: they start many times faster. */
 const COMPILE_CACHE = join(PROJECT, 'node_modules', '.cache', 'compile');
-const NODE = join(PROJECT, 'node_modules', 'node', 'bin', 'node');
+const NODE_FOLDER = join(PROJECT, 'node_modules', 'node', 'bin');
 
 export interface ProxyProcess {
   url: string;
@@ -30,28 +32,41 @@ export interface ProxyOptions {
 
 const LINES_KEPT = 2000;
 
+const running = new Set<ChildProcess>();
+
+/** Ends what a failed test has left: it would take processor time from all that follow (leftovers.ts). */
+export function killLeftovers(): void {
+  for (const child of running) child.kill('SIGKILL');
+}
+process.once('exit', killLeftovers);
+
 /** Resolves once it listens; rejects with its output when it ends before that. */
 export async function startProxy(options: ProxyOptions): Promise<ProxyProcess> {
   const command = options.killAt
-    ? [NODE, join(PROJECT, 'test/support/killing-main.ts')]
-    : [join(PROJECT, 'bin', 'reductrai')];
+    ? [join(NODE_FOLDER, 'node'), join(BUNDLE, 'killing-main.js')]
+    : [join(process.env.VITEST ? BUNDLE : PROJECT, 'bin', 'reductrai')];
   const child = spawn(command[0]!, [...command.slice(1), 'serve'], {
     cwd: PROJECT,
     env: {
-      PATH: process.env.PATH ?? '',
+      PATH: `${NODE_FOLDER}:${process.env.PATH ?? ''}`,
       HOME: process.env.HOME ?? '',
       NODE_COMPILE_CACHE: COMPILE_CACHE,
       REDUCTRAI_HOST: '127.0.0.1',
       REDUCTRAI_PORT: '0',
       REPLICA_ID: 'test-replica',
+      REDUCTRAI_DRAIN_NOTICE: '0ms',
       DATA_DIR: options.dataFolder,
       ...(options.killAt ? { TEST_KILL_AT: options.killAt } : {}),
       ...options.env,
     },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
+  running.add(child);
   const lines: string[] = [];
-  const exited = once(child, 'exit').then(([code, signal]) => ({ code, signal }));
+  const exited = once(child, 'exit').then(([code, signal]) => {
+    running.delete(child);
+    return { code, signal };
+  });
   const listening = new Promise<string>((resolve, reject) => {
     for (const stream of [child.stdout!, child.stderr!]) {
       createInterface({ input: stream }).on('line', (line) => {
@@ -94,7 +109,7 @@ export async function runCli(
   args: string[],
   env: Record<string, string> = {},
 ): Promise<{ code: number; stdout: string; stderr: string }> {
-  const child = spawn(NODE, [join(PROJECT, 'src/main.ts'), ...args], {
+  const child = spawn(join(NODE_FOLDER, 'node'), [join(BUNDLE, 'main.js'), ...args], {
     cwd: PROJECT,
     env: {
       PATH: process.env.PATH ?? '',

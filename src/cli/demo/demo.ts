@@ -143,7 +143,7 @@ async function run(folder: string, options: DemoOptions, io: CliIo): Promise<num
       sent = await sendAll(app.address, source, requests);
       duplicates = await untilDelivered(app, sink, sent);
     } finally {
-      await app.drain(DRAIN_DEADLINE_MS);
+      await app.drain(DRAIN_DEADLINE_MS, 0);
     }
     const seconds = (systemClock.monotonicMs() - startedAtMs) / 1000;
     return await report(settings, { sent, duplicates, sink, seconds }, io);

@@ -1,6 +1,9 @@
 /**
- * Datadog's public API client as it comes from npm, pointed here by its own server variables: every submit call it has for what we
+ * Datadog's public API client as it comes from npm, pointed here by its own configuration: every submit call it has for what we
  * serve, in every encoding it offers. Its typed answers, what was kept and what Datadog got, held against a wiretap on its side.
+ *
+ * It is an old version on purpose: the newest has 28,000 files, five times as many, and they are half of what `npm ci` has to do. The two
+ * calls that came later are made here as 1.64 makes them.
  */
 import { gunzipSync, inflateSync, zstdCompressSync, zstdDecompressSync } from 'node:zlib';
 import { client, v1, v2 } from '@datadog/datadog-api-client';
@@ -63,16 +66,22 @@ let sent: TappedRequest[];
 const lines: Record<string, string[]> = {};
 
 function configure(key: string) {
-  const configuration = client.createConfiguration({
-    // The server with a free choice of protocol and name.
-    serverIndex: 1,
+  return client.createConfiguration({
+    baseServer: new client.BaseServerConfiguration(tap.url, {}),
     authMethods: { apiKeyAuth: key },
     zstdCompressorCallback: (body: string) => zstdCompressSync(body),
   });
-  configuration.setServerVariables({ protocol: 'http', name: new URL(tap.url).host } as never);
-  // The client's own switch: this call is new to it.
-  configuration.unstableOperations['v2.validate'] = true;
-  return configuration;
+}
+
+/** A call that this version of the client does not have: the parsed answer. */
+async function newerCall(method: string, path: string, body?: unknown): Promise<unknown> {
+  const answer = await fetch(tap.url + path, {
+    method,
+    headers: { accept: 'application/json', 'content-type': 'application/json', 'dd-api-key': CALLER_KEY },
+    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+  });
+  if (!answer.ok) throw new Error(`${path}: ${answer.status}`);
+  return answer.json();
 }
 
 beforeAll(async () => {
@@ -97,7 +106,7 @@ beforeAll(async () => {
     dateHappened: nowS,
     host: 'h1',
   };
-  const change: v2.EventCreateRequestPayload = {
+  const change = {
     data: {
       type: 'event',
       attributes: {
@@ -125,7 +134,7 @@ beforeAll(async () => {
   };
   const calls: [name: string, call: () => Promise<unknown>][] = [
     ['validate v1', () => new v1.AuthenticationApi(configuration).validate()],
-    ['validate v2', () => new v2.KeyManagementApi(configuration).validate()],
+    ['validate v2', () => newerCall('GET', '/api/v2/validate')],
     ['validate nothing', () => new v1.AuthenticationApi(configure('')).validate()],
     ['series v1', () => metrics1.submitMetrics({ body: seriesV1('v1.plain') })],
     ['series v1 deflate', () => metrics1.submitMetrics({ body: seriesV1('v1.deflate'), contentEncoding: 'deflate' })],
@@ -147,7 +156,7 @@ beforeAll(async () => {
     ['logs v2 deflate', () => logs2.submitLog({ body: [log('v2 deflate')], contentEncoding: 'deflate' })],
     ['checks', () => new v1.ServiceChecksApi(configuration).submitServiceCheck({ body: checks })],
     ['event v1', () => new v1.EventsApi(configuration).createEvent({ body: event })],
-    ['event v2', () => new v2.EventsApi(configuration).createEvent({ body: change })],
+    ['event v2', () => newerCall('POST', '/api/v2/events', change)],
   ];
   answers = {};
   for (const [name, call] of calls) {
@@ -184,7 +193,7 @@ describe('datadog-api-client', () => {
   test('gets the typed answers that it expects', () => {
     expect(answers['validate v1']).toMatchObject({ valid: true });
     expect(answers['validate v2']).toMatchObject({
-      data: { type: 'validate_v2', attributes: { apiKeyId: expect.any(String), apiKeyScopes: [], valid: true } },
+      data: { type: 'validate_v2', attributes: { api_key_id: expect.any(String), api_key_scopes: [], valid: true } },
     });
     const accepted = (name: string) => {
       if (name === 'event v2') return { data: { type: 'event', attributes: { attributes: { evt: {} } } } };

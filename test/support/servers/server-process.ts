@@ -5,6 +5,10 @@ import { createServer } from 'node:net';
 import { delimiter, join } from 'node:path';
 import { PROJECT } from '../proxy-process.ts';
 
+/** .ci/run: a file that is there while test/servers/install.sh is at work beside the tests. What needs a server waits for its end. */
+const installing = process.env.SERVERS_INSTALLING;
+while (installing && existsSync(installing)) await new Promise((resolve) => setTimeout(resolve, 500));
+
 /** What test/servers/install.sh puts there. */
 export const SERVERS_FOLDER = process.env.REDUCTRAI_SERVERS ?? join(PROJECT, '.cache', 'servers');
 export const HOW_TO_INSTALL = 'run test/servers/install.sh';

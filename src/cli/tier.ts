@@ -1,0 +1,155 @@
+/** `reductrai tier status|plan|run`: how data ages. */
+import { parseArgs } from 'node:util';
+import type { UpkeepSummary } from '../archive/upkeep/upkeep.ts';
+import { planNow, runUpkeep } from '../archive/upkeep/upkeep.ts';
+import { createParquetCodec } from '../codec/parquet-codec.ts';
+import type { Settings } from '../config/registry.ts';
+import { storeSettingsOf } from '../config/storage.ts';
+import { upkeepRulesOf } from '../config/tiers.ts';
+import { systemClock } from '../core/clock.ts';
+import { messageOf } from '../core/errors.ts';
+import { KIB, MIB, ROW_GROUP_ROWS_MAX } from '../core/limits.ts';
+import { formatTable, humanBytes } from '../query/table.ts';
+import type { SegmentEntry, Tier } from '../store/commit-log.ts';
+import { createLog } from '../telemetry/log.ts';
+import { type CliIo, fail, write } from './io.ts';
+import { openStoreOf } from './open-store.ts';
+
+const USAGE = `Usage: reductrai tier status|plan|run [--format table|ndjson]
+
+  status   segments, rows and bytes per tier and signal, and what waits to be deleted
+  plan     what \`run\` would do now
+  run      merges small segments, moves what grew too old for its tier, expires and deletes; one process at a time
+`;
+
+/** Encoding one output at a high level may take a minute in which nothing is renewed. */
+const LEASE_MS = 5 * 60_000;
+/** So many commit records are read in a second or two. */
+const RECORDS_PER_CHECKPOINT_MIN = 256;
+/** Decoded rows of one output; reading, sorting and encoding take some three times as much. */
+const MERGE_BOUNDS = { decodedBytesMax: 64 * MIB, rowsMax: 1_000_000 };
+
+export async function runTier(args: string[], io: CliIo, settingsOf: () => Settings): Promise<number> {
+  let parsed: ReturnType<typeof parse>;
+  try {
+    parsed = parse(args);
+  } catch (error) {
+    return fail(io, messageOf(error), USAGE);
+  }
+  const { values, positionals } = parsed;
+  if (values.help) {
+    io.stdout.write(USAGE);
+    return 0;
+  }
+  const [action] = positionals;
+  if (positionals.length !== 1 || !action || !['status', 'plan', 'run'].includes(action)) {
+    return fail(io, 'what is wanted: status, plan or run?', USAGE);
+  }
+  const isTable = (values.format ?? (io.stdoutIsTerminal ? 'table' : 'ndjson')) === 'table';
+  try {
+    const settings = settingsOf();
+    const { store } = await openStoreOf({ ...storeSettingsOf(settings), readOnly: action !== 'run' });
+    try {
+      if (action === 'run') return await run(settings, store, io, isTable);
+      const rules = upkeepRulesOf(settings);
+      const plan = await planNow(store, rules, systemClock.nowMs());
+      const rows = action === 'plan' ? planRows(plan) : statusRows(plan);
+      await print(io, rows, isTable, action === 'plan' ? 'Nothing is to be done.\n' : 'Nothing is kept yet.\n');
+      return 0;
+    } finally {
+      await store.close();
+    }
+  } catch (error) {
+    return fail(io, messageOf(error));
+  }
+}
+
+function parse(args: string[]) {
+  const options = { format: { type: 'string' }, help: { type: 'boolean', short: 'h' } } as const;
+  return parseArgs({ args, options, allowPositionals: true });
+}
+
+type Store = Awaited<ReturnType<typeof openStoreOf>>['store'];
+type Row = Record<string, string | number>;
+
+async function run(settings: Settings, store: Store, io: CliIo, isTable: boolean): Promise<number> {
+  const stop = new AbortController();
+  for (const name of ['SIGTERM', 'SIGINT'] as const) process.once(name, () => stop.abort());
+  const summary = await runUpkeep({
+    store,
+    codec: createParquetCodec(),
+    clock: systemClock,
+    log: createLog(isTable ? 'error' : settings.server.logLevel, process.stderr),
+    replica: settings.server.replicaId,
+    leaseMs: LEASE_MS,
+    rules: upkeepRulesOf(settings),
+    bounds: { ...MERGE_BOUNDS, rowGroupRowsMax: ROW_GROUP_ROWS_MAX },
+    graceMs: settings.cleanup.graceMs,
+    recordsPerCheckpointMin: RECORDS_PER_CHECKPOINT_MIN,
+    signal: stop.signal,
+    ...(io.stderrIsTerminal ? { onProgress: (now) => io.stderr.write(`\r${lineOf(now)}`) } : {}),
+  });
+  if (io.stderrIsTerminal) io.stderr.write('\n');
+  const peakMemoryBytes = process.resourceUsage().maxRSS * KIB;
+  await write(io.stdout, isTable ? `${told(summary)}\n` : `${JSON.stringify({ ...summary, peakMemoryBytes })}\n`);
+  return summary.state === 'lost' || summary.skipped.length > 0 ? 1 : 0;
+}
+
+function lineOf({ merges, mergedSegments, writtenSegments, mergedBytes, writtenBytes }: UpkeepSummary): string {
+  return `${merges} partitions: ${mergedSegments} segments (${humanBytes(mergedBytes)}) became ${writtenSegments} (${humanBytes(writtenBytes)})`;
+}
+
+function told(summary: UpkeepSummary): string {
+  if (summary.state === 'busy') return 'Another process is at it.';
+  const { expiredSegments, expiredBytes, deletedObjects, deletedBytes, deletedRecords, skipped } = summary;
+  return [
+    lineOf(summary),
+    `${expiredSegments} segments expired (${humanBytes(expiredBytes)})`,
+    `${deletedObjects} objects deleted (${humanBytes(deletedBytes)})`,
+    ...(deletedRecords > 0 ? [`${deletedRecords} commit records gave way to a checkpoint`] : []),
+    ...skipped.map((partition) => `left as it is: ${partition}`),
+    ...(summary.state === 'done' ? [] : [`ended early: ${summary.state}`]),
+  ].join('\n');
+}
+
+function planRows({ merges, expired }: Awaited<ReturnType<typeof planNow>>): Row[] {
+  const rows: Row[] = merges.map(({ tenant, signal, from, to, day, hour, inputs }) => ({
+    ...{ what: from === to ? 'merge' : 'move', tenant, signal, from, to, day, hour: hour ?? '' },
+    ...totals(inputs),
+  }));
+  const bySignal = Map.groupBy(expired, ({ tenant, signal, tier }) => JSON.stringify([tenant, signal, tier]));
+  for (const [key, inputs] of bySignal) {
+    const [tenant, signal, from] = JSON.parse(key) as [string, string, Tier];
+    rows.push({ ...{ what: 'expire', tenant, signal, from, to: '', day: '', hour: '' }, ...totals(inputs) });
+  }
+  return rows;
+}
+
+function statusRows({ segments }: Awaited<ReturnType<typeof planNow>>): Row[] {
+  const all = [...segments.live.values()].map(({ entry }) => entry);
+  const groups = Map.groupBy(all, ({ tier, signal }) => `${tier} ${signal}`);
+  return [...groups.keys()].sort().map((key) => {
+    const [tier, signal] = key.split(' ') as [string, string];
+    const inputs = groups.get(key)!;
+    const sizes = inputs.map(({ sizeBytes }) => sizeBytes).sort((a, b) => a - b);
+    const hours = new Set(inputs.map((entry) => entry.key.replace(/\/[^/]+$/, ''))).size;
+    return { tier, signal, ...totals(inputs), median_bytes: sizes[sizes.length >> 1]!, partitions: hours };
+  });
+}
+
+function totals(inputs: readonly SegmentEntry[]): Row {
+  const sum = (of: (entry: SegmentEntry) => number): number => inputs.reduce((total, entry) => total + of(entry), 0);
+  return { segments: inputs.length, rows: sum(({ rowCount }) => rowCount), bytes: sum(({ sizeBytes }) => sizeBytes) };
+}
+
+async function print(io: CliIo, rows: readonly Row[], isTable: boolean, empty: string): Promise<void> {
+  if (!isTable) {
+    for (const row of rows) await write(io.stdout, `${JSON.stringify(row)}\n`);
+    return;
+  }
+  const header = Object.keys(rows[0] ?? {});
+  const cells = rows.map((row) =>
+    header.map((name) => (name.endsWith('bytes') ? humanBytes(Number(row[name])) : String(row[name]))),
+  );
+  await write(io.stdout, rows.length === 0 ? empty : formatTable(header, cells, io.columns));
+}
