@@ -16,6 +16,8 @@ import { PROJECT } from '../../support/proxy-process.ts';
 const NODE = join(PROJECT, 'node_modules', 'node', 'bin', 'node');
 const PROGRAM = join(PROJECT, 'test', 'support', 'clients', 'dd-trace-process.ts');
 const STATS = '/v0.6/stats';
+/** What dd-trace says, whatever the answer is. */
+const TRACES_ANSWERED = 'Response from the agent: ';
 const FIELDS_V05 = 'service name resource trace_id span_id parent_id start duration error meta metrics type'.split(' ');
 /** What dd-trace says when all is well, on the same stream as its errors. */
 const GOOD_NEWS = /^DATADOG TRACER (CONFIGURATION|INTEGRATIONS LOADED) - /;
@@ -51,7 +53,7 @@ async function agentHasStatistics({ agent }: ClientSession, tap: Wiretap): Promi
   }
 }
 
-/** Runs the program until the Agent has its statistics, which dd-trace sends every ten seconds. */
+/** Runs the program until it has the answer to its spans and the Agent its statistics, which dd-trace sends every ten seconds. */
 async function runProgram(session: ClientSession, tap: Wiretap, env: Record<string, string>): Promise<TracedRun> {
   const child = spawn(NODE, [PROGRAM], {
     env: {
@@ -69,10 +71,16 @@ async function runProgram(session: ClientSession, tap: Wiretap, env: Record<stri
   });
   const out: Buffer[] = [];
   const err: Buffer[] = [];
-  child.stdout.on('data', (chunk) => out.push(chunk));
+  const answered = new Promise<void>((resolve) => {
+    child.stdout.on('data', (chunk) => {
+      out.push(chunk);
+      if (Buffer.concat(out).includes(TRACES_ANSWERED)) resolve();
+    });
+  });
   child.stderr.on('data', (chunk) => err.push(chunk));
   const closed = once(child, 'close');
-  await Promise.race([agentHasStatistics(session, tap), closed]);
+  // Its input ends only then: at its end it does not wait for answers that are under way.
+  await Promise.race([Promise.all([agentHasStatistics(session, tap), answered]), closed]);
   child.stdin.end();
   const [code] = await closed;
   const stdout = Buffer.concat(out).toString('utf8');
