@@ -2,11 +2,12 @@
  * Where rows go. An item belongs to the hour of its own time; times outside [receive − 30 d, receive + 1 h] are kept, but under
  * the hour of receipt. A flush writes a bounded number of hours; the rows of all others share one `late` segment.
  */
-import type { Signal } from '../core/envelope.ts';
+import { SIGNALS, type Signal } from '../core/envelope.ts';
 import type { Tier } from '../store/commit-log.ts';
 
 export const HOUR_MS = 3_600_000;
 export const DAY_MS = 24 * HOUR_MS;
+const SEGMENT_KEY = /^[^/]+\/(metrics|logs|traces|events)\/tier=(hot|warm|cold)\/.+\.parquet$/;
 const PAST_MS_MAX = 30 * DAY_MS;
 const FUTURE_MS_MAX = HOUR_MS;
 
@@ -66,7 +67,19 @@ export function mergedKey(parts: {
 
 /** Segments never change once they are there. */
 export function isSegmentKey(key: string): boolean {
-  return /^[^/]+\/(metrics|logs|traces|events)\/tier=(hot|warm|cold)\/.+\.parquet$/.test(key);
+  return tierOfKey(key) !== undefined;
+}
+
+/** Undefined for what is no segment. */
+export function tierOfKey(key: string): Tier | undefined {
+  return SEGMENT_KEY.exec(key)?.[2] as Tier | undefined;
+}
+
+/** Whether keys of segments of any tier may begin so. */
+export function mayHoldSegments(prefix: string): boolean {
+  const [, signal, ...rest] = prefix.split('/');
+  if (signal === undefined) return true;
+  return SIGNALS.some((name) => (rest.length > 0 ? name === signal : name.startsWith(signal)));
 }
 
 function pad(position: number): string {

@@ -7,8 +7,10 @@ import { describeSettings } from '../config/help.ts';
 import { effectiveMode } from '../config/load.ts';
 import type { Settings } from '../config/registry.ts';
 import { storeSettingsOf } from '../config/storage.ts';
+import { tierStoreSettingsOf } from '../config/tier-stores.ts';
 import { messageOf } from '../core/errors.ts';
 import { systemRandom } from '../core/random.ts';
+import type { StoreSettings } from '../store/open.ts';
 import type { CliIo } from './io.ts';
 import { configPathOf, load, type ServeDeps } from './serve.ts';
 
@@ -56,25 +58,33 @@ function durabilityText(settings: Settings, mode: Settings['forward']['mode']): 
 }
 
 async function checkOnline(settings: Settings, io: CliIo): Promise<number> {
-  const { openStoreOf } = await import('./open-store.ts');
-  const { checkStore } = await import('../store/online-check.ts');
-  const { parseStoreUrl } = await import('../store/store-url.ts');
+  let isFine = true;
   try {
-    const storeSettings = storeSettingsOf(settings);
-    const { target } = storeSettings;
-    const { kind } = typeof target === 'string' ? parseStoreUrl(target) : target;
-    const { store } = await openStoreOf({ ...storeSettings, attemptsMax: 2 });
-    io.stdout.write(`\nstore: ${store.url}\n`);
-    const steps = await checkStore(store, kind, systemRandom);
-    for (const { step, outcome, reason } of steps) {
-      io.stdout.write(`  ${outcome.padEnd(7)} ${step}${reason === undefined ? '' : `: ${reason}`}\n`);
+    const stores = [['', storeSettingsOf(settings)] as const, ...tierStoreSettingsOf(settings)];
+    for (const [tier, storeSettings] of stores) {
+      if (!(await checkOne(`${tier}${tier === '' ? '' : ' '}store`, storeSettings, io))) isFine = false;
     }
-    await store.close();
-    const isFine = steps.every(({ outcome }) => outcome === 'ok');
-    io.stdout.write(isFine ? 'The store is fine.\n' : 'The store cannot be used as it is.\n');
     return isFine ? 0 : 1;
   } catch (error) {
     io.stderr.write(`The store cannot be opened: ${messageOf(error)}\n`);
     return 1;
   }
+}
+
+async function checkOne(name: string, storeSettings: StoreSettings, io: CliIo): Promise<boolean> {
+  const { openStoreOf } = await import('./open-store.ts');
+  const { checkStore } = await import('../store/online-check.ts');
+  const { parseStoreUrl } = await import('../store/store-url.ts');
+  const { target } = storeSettings;
+  const { kind } = typeof target === 'string' ? parseStoreUrl(target) : target;
+  const { store } = await openStoreOf({ ...storeSettings, attemptsMax: 2 });
+  io.stdout.write(`\n${name}: ${store.url}\n`);
+  const steps = await checkStore(store, kind, systemRandom);
+  for (const { step, outcome, reason } of steps) {
+    io.stdout.write(`  ${outcome.padEnd(7)} ${step}${reason === undefined ? '' : `: ${reason}`}\n`);
+  }
+  await store.close();
+  const isFine = steps.every(({ outcome }) => outcome === 'ok');
+  io.stdout.write(isFine ? `The ${name} is fine.\n` : `The ${name} cannot be used as it is.\n`);
+  return isFine;
 }

@@ -4,7 +4,6 @@ import type { UpkeepSummary } from '../archive/upkeep/upkeep.ts';
 import { planNow, runUpkeep } from '../archive/upkeep/upkeep.ts';
 import { createParquetCodec } from '../codec/parquet-codec.ts';
 import type { Settings } from '../config/registry.ts';
-import { storeSettingsOf } from '../config/storage.ts';
 import { upkeepRulesOf } from '../config/tiers.ts';
 import { systemClock } from '../core/clock.ts';
 import { messageOf } from '../core/errors.ts';
@@ -13,7 +12,7 @@ import { formatTable, humanBytes } from '../query/table.ts';
 import type { SegmentEntry, Tier } from '../store/commit-log.ts';
 import { createLog } from '../telemetry/log.ts';
 import { type CliIo, fail, write } from './io.ts';
-import { openStoreOf } from './open-store.ts';
+import { openTieredStore } from './open-store.ts';
 
 const USAGE = `Usage: reductrai tier status|plan|run [--format table|ndjson]
 
@@ -48,8 +47,9 @@ export async function runTier(args: string[], io: CliIo, settingsOf: () => Setti
   const isTable = (values.format ?? (io.stdoutIsTerminal ? 'table' : 'ndjson')) === 'table';
   try {
     const settings = settingsOf();
-    const { store } = await openStoreOf({ ...storeSettingsOf(settings), readOnly: action !== 'run' });
+    const { store, claim } = await openTieredStore(settings, action !== 'run');
     try {
+      if (action === 'run') await claim();
       if (action === 'run') return await run(settings, store, io, isTable);
       const rules = upkeepRulesOf(settings);
       const plan = await planNow(store, rules, systemClock.nowMs());
@@ -69,7 +69,7 @@ function parse(args: string[]) {
   return parseArgs({ args, options, allowPositionals: true });
 }
 
-type Store = Awaited<ReturnType<typeof openStoreOf>>['store'];
+type Store = Awaited<ReturnType<typeof openTieredStore>>['store'];
 type Row = Record<string, string | number>;
 
 async function run(settings: Settings, store: Store, io: CliIo, isTable: boolean): Promise<number> {

@@ -328,7 +328,8 @@ export const SETTINGS = {
       env: ['STORAGE_WARM_CLASS'],
       help: 'Storage class or access tier of the warm tier in a bucket, in the words of its cloud; default: as of the rest.',
     }),
-    path: text({ env: ['STORAGE_WARM_PATH'], status: LATER, help: 'Folder of the warm tier.' }),
+    url: text({ env: ['STORAGE_WARM_URL'], help: 'Where the warm tier is kept, as a URL; default: with the rest.' }),
+    path: text({ env: ['STORAGE_WARM_PATH'], help: 'Folder of the warm tier, where the rest is kept in a folder.' }),
     aggregation: text({
       ...AGGREGATION,
       env: ['STORAGE_WARM_AGGREGATION'],
@@ -338,9 +339,8 @@ export const SETTINGS = {
     }),
     type: choice(['local', 's3', 'gcs', 'azure'], {
       env: ['STORAGE_WARM_TYPE'],
-      status: LATER,
       default: 'local',
-      help: 'Backend of the warm tier.',
+      help: 'Backend of the warm tier; `local` is where the hot tier is.',
     }),
   },
   storageCold: {
@@ -357,7 +357,8 @@ export const SETTINGS = {
       env: ['STORAGE_COLD_CLASS'],
       help: 'Storage class or access tier of the cold tier in a bucket, in the words of its cloud; default: as of the rest.',
     }),
-    path: text({ env: ['STORAGE_COLD_PATH'], status: LATER, help: 'Folder of the cold tier.' }),
+    url: text({ env: ['STORAGE_COLD_URL'], help: 'Where the cold tier is kept, as a URL; default: with the rest.' }),
+    path: text({ env: ['STORAGE_COLD_PATH'], help: 'Folder of the cold tier, where the rest is kept in a folder.' }),
     aggregation: text({
       ...AGGREGATION,
       env: ['STORAGE_COLD_AGGREGATION'],
@@ -368,7 +369,7 @@ export const SETTINGS = {
     type: choice(['local', 's3', 'gcs', 'azure'], {
       env: ['STORAGE_COLD_TYPE'],
       default: 'local',
-      help: 'Backend of the cold tier. A bucket here and nothing else said: all tiers are kept in it.',
+      help: 'Backend of the cold tier. A bucket here, and no word of where the hot tier is: all tiers are kept in it.',
     }),
     compressionLevel: integer({
       env: ['COLD_COMPRESSION_LEVEL'],

@@ -2,9 +2,12 @@
  * Settings from defaults, a YAML file and the environment, which wins. All problems are reported at once, each with its place and,
  * for an unknown name, the nearest known one. Nothing is read but what is passed in.
  */
+import { isProxyError } from '../core/errors.ts';
 import type { Surroundings } from './kinds.ts';
 import { nearestOf } from './nearest.ts';
 import { CONFIG_FILE_ENV, KNOWN_ENV, KNOWN_SETTINGS, type KnownSetting, type Settings } from './registry.ts';
+import { storeSettingsOf } from './storage.ts';
+import { tierStoreSettingsOf, tierStoreWarnings } from './tier-stores.ts';
 import { type FileValue, type FileValues, readYaml } from './yaml-file.ts';
 
 export interface LoadInput extends Surroundings {
@@ -50,6 +53,7 @@ export function loadSettings(input: LoadInput): LoadResult {
   // Each value has the type its declaration says; see Settings.
   const settings = values as unknown as Settings;
   if (problems.length === 0) checkTogether(settings, problems, warnings);
+  if (problems.length === 0) checkStores(settings, problems, warnings);
   if (problems.length > 0) return { ok: false, problems };
   warnAboutAccepted(sources, warnings);
   return { ok: true, settings, warnings, sources };
@@ -164,6 +168,18 @@ function checkTogether(
   }
   if (storageHot.retentionDays > storageWarm.retentionDays || storageWarm.retentionDays > storageCold.retentionDays) {
     warnings.push('storage: retention days should grow from hot over warm to cold');
+  }
+}
+
+/** Where things are kept, as far as that can be told without asking. */
+function checkStores(settings: Settings, problems: string[], warnings: string[]): void {
+  try {
+    storeSettingsOf(settings);
+    tierStoreSettingsOf(settings);
+    warnings.push(...tierStoreWarnings(settings));
+  } catch (error) {
+    if (!isProxyError(error)) throw error;
+    problems.push(error.message);
   }
 }
 

@@ -18,7 +18,8 @@ export function storeSettingsAt(settings: Settings, url: string): StoreSettings 
   return settingsOf(settings, withDefaults(parseStoreUrl(url), settings));
 }
 
-function settingsOf(settings: Settings, target: StoreTarget): StoreSettings {
+/** The same store with other words for where. */
+export function settingsOf(settings: Settings, target: StoreTarget): StoreSettings {
   const { s3, gcs, azure, storage } = settings;
   const { accessKey, secretKey, sessionToken } = s3;
   if ((accessKey === undefined) !== (secretKey === undefined)) {
@@ -50,12 +51,17 @@ function settingsOf(settings: Settings, target: StoreTarget): StoreSettings {
   };
 }
 
-function targetOf(settings: Settings): StoreTarget {
+/** Of the main store, which has the hot tier, the journal and all that coordinates. */
+export function targetOf(settings: Settings): StoreTarget {
   const { storage, storageHot, storageCold } = settings;
   if (storage.url !== undefined) return withDefaults(parseStoreUrl(storage.url), settings);
-  const type = storageHot.type === 'local' && storageHot.path === undefined ? storageCold.type : storageHot.type;
+  const type = mainType(storageHot, storageCold);
   if (type === 'local') return { kind: 'local', root: storeFolder(settings), prefix: '' };
-  return withDefaults(bucketTarget(type, settings), settings);
+  return bucketTarget(type, settings);
+}
+
+function mainType(hot: Settings['storageHot'], cold: Settings['storageCold']): Settings['storageHot']['type'] {
+  return hot.type === 'local' && hot.path === undefined && cold.enabled ? cold.type : hot.type;
 }
 
 /** The folder of a local store. */
@@ -63,7 +69,11 @@ export function storeFolder({ storageHot, server }: Settings): string {
   return resolve(storageHot.path ?? join(server.dataDir, 'store'));
 }
 
-function bucketTarget(type: 's3' | 'gcs' | 'azure', { s3, gcs, azure }: Settings): StoreTarget {
+export function bucketTarget(type: 's3' | 'gcs' | 'azure', settings: Settings): StoreTarget {
+  return withDefaults(bareBucketTarget(type, settings), settings);
+}
+
+function bareBucketTarget(type: 's3' | 'gcs' | 'azure', { s3, gcs, azure }: Settings): StoreTarget {
   switch (type) {
     case 's3':
       return { kind: 's3', bucket: needed(s3.bucket, 'S3_BUCKET', 's3'), prefix: trimmed(s3.prefix) };

@@ -53,8 +53,9 @@ export interface StoreDependencies {
 
 export interface OpenedStore {
   store: ObjectStore;
-  /** Where a never-replaced object lies as a file, for local tools such as the query engine; undefined for other stores. */
-  pathOf: ((key: string) => string) | undefined;
+  /** Where a never-replaced object lies as a file, for local tools such as the query engine; undefined for other stores, and for an
+   * object that another one has. */
+  pathOf: ((key: string) => string | undefined) | undefined;
 }
 
 /** STORE_INVALID for a URL that cannot be; STORE_DENIED or STORE_UNAVAILABLE when a local root cannot be used. */

@@ -25,6 +25,8 @@ export interface ReadCacheOptions {
   bytesMax: number;
   /** Which objects never change once they are there. */
   isImmutable: (key: string) => boolean;
+  /** Where an immutable object is a file already, so that nothing is fetched. */
+  fileOf?: (key: string) => string | undefined;
   fileSystem: FileSystem;
   random: Random;
 }
@@ -80,7 +82,7 @@ class CachingStore implements ReadCache {
   }
 
   pathOf(key: string): string {
-    return join(this.#options.folder, nameOf(key));
+    return this.#options.fileOf?.(key) ?? join(this.#options.folder, nameOf(key));
   }
 
   async ready(keys: readonly string[], onReady?: (done: number) => void): Promise<void> {
@@ -88,7 +90,7 @@ class CachingStore implements ReadCache {
     let done = 0;
     const fetchers = Array.from({ length: Math.min(FETCHED_AT_ONCE, rest.length) }, async () => {
       for (let key = rest.shift(); key !== undefined; key = rest.shift()) {
-        await this.#fetch(key, true);
+        if (this.#options.fileOf?.(key) === undefined) await this.#fetch(key, true);
         done += 1;
         onReady?.(done);
       }
@@ -105,7 +107,8 @@ class CachingStore implements ReadCache {
   }
 
   async get(key: string, range?: ByteRange): Promise<ObjectBytes> {
-    if (!this.#options.isImmutable(key)) return this.#store.get(key, range);
+    const { isImmutable, fileOf } = this.#options;
+    if (!isImmutable(key) || fileOf?.(key) !== undefined) return this.#store.get(key, range);
     const info = await this.#store.head(key);
     // The store says it best that there is none.
     if (!info) return this.#store.get(key, range);

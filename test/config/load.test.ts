@@ -263,12 +263,11 @@ describe('accepted names', () => {
 
   test('what has no effect yet says so when it is set', () => {
     const { warnings } = loaded({
-      STORAGE_WARM_TYPE: 's3',
-      S3_BUCKET: 'b',
+      NEW_RELIC_API_KEY: 'x',
       OTLP_ENDPOINT: 'http://collector:4318',
       REDUCTRAI_LICENSE_KEY: 'x',
     });
-    expect(warnings).toEqual(['accepted, without effect in this version: OTLP_ENDPOINT, STORAGE_WARM_TYPE']);
+    expect(warnings).toEqual(['accepted, without effect in this version: NEW_RELIC_API_KEY, OTLP_ENDPOINT']);
     expect(loaded({}, 'storage_warm:\n  aggregation: 1h\n').warnings).toEqual([
       'accepted, without effect in this version: storage_warm.aggregation',
     ]);

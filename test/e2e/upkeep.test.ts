@@ -109,3 +109,48 @@ test('the memory of a merge does not grow with the partition', async () => {
   const counted = await lastLine(['query', 'SELECT count(DISTINCT message) AS n FROM logs'], env);
   expect(counted).toEqual({ n: flushes * 512 });
 }, 240_000);
+
+test('the cold tier in a folder of its own, also after it began elsewhere', async () => {
+  const root = await temporaryFolder();
+  const env = {
+    DATA_DIR: `${root}/data`,
+    REDUCTRAI_CLEANUP_GRACE: '0ms',
+    STORAGE_HOT_ENABLED: 'false',
+    STORAGE_WARM_ENABLED: 'false',
+    LOG_LEVEL: 'warn',
+  };
+  const keep = async (message: string): Promise<void> => {
+    const proxy = await startProxy({
+      dataFolder: `${root}/data`,
+      env: { ...env, LOG_LEVEL: 'info', AUTO_CLEANUP_ENABLED: 'false' },
+    });
+    const headers = { 'content-type': 'application/json' };
+    const answer = await request(`${proxy.url}/api/v2/logs`, {
+      method: 'POST',
+      headers,
+      body: JSON.stringify([{ message }]),
+    });
+    expect(answer.statusCode).toBe(202);
+    await answer.body.dump();
+    await proxy.kill('SIGTERM');
+  };
+  const messages = async (own: Record<string, string>): Promise<unknown> =>
+    lastLine(['query', 'SELECT list(message ORDER BY message) AS all FROM logs'], { ...env, ...own });
+
+  await keep('a');
+  await lastLine(['tier', 'run'], env);
+  const own = { STORAGE_COLD_PATH: `${root}/cold` };
+  expect(await messages(own)).toEqual({ all: ['a'] });
+  await keep('b');
+  expect(await lastLine(['tier', 'run'], { ...env, ...own })).toMatchObject({ state: 'done', writtenSegments: 1 });
+  await lastLine(['tier', 'run'], { ...env, ...own });
+  expect(await messages(own)).toEqual({ all: ['a', 'b'] });
+  expect((await runCli(['verify'], { ...env, ...own })).stderr).toContain('all is well');
+  const cold = await lastLine(['tier', 'status'], { ...env, ...own });
+  expect(cold).toMatchObject({ tier: 'cold', segments: 2, rows: 2 });
+
+  const another = { ...env, ...own, DATA_DIR: `${root}/another` };
+  const refused = await runCli(['tier', 'run'], another);
+  expect(refused.code).toBe(1);
+  expect(refused.stderr).toContain('holds the tier of another store');
+}, 120_000);

@@ -8,6 +8,7 @@ import { withLimit } from '../../src/store/with-limit.ts';
 import { withStoreMetrics } from '../../src/store/with-metrics.ts';
 import { withPrefix } from '../../src/store/with-prefix.ts';
 import { withRetry } from '../../src/store/with-retry.ts';
+import { withTiers } from '../../src/store/with-tiers.ts';
 import { createMetrics } from '../../src/telemetry/metrics.ts';
 import { storeSuite } from '../contract/store-suite.ts';
 import { createSimulatedDisk } from '../support/simulated-disk.ts';
@@ -49,6 +50,19 @@ storeSuite(
     return { store: withPrefix(base, 'team/a') };
   },
   { ...few, keyBytesMax: 893 },
+);
+storeSuite(
+  'with tiers in stores of their own',
+  async () => {
+    // Keys of all kinds lie in all three.
+    const tierOf = (key: string) => ['warm', 'cold', undefined][key.length % 3];
+    const stores = new Map([
+      ['warm', memory()],
+      ['cold', memory()],
+    ]);
+    return { store: withTiers(memory(), { stores, tierOf, mayHoldTiers: () => true }) };
+  },
+  few,
 );
 storeSuite(
   'with retries',
