@@ -6,6 +6,7 @@ import { configurationPage } from '../src/config/help.ts';
 import type { ColumnSchema } from '../src/core/columns.ts';
 import { SIGNALS } from '../src/core/envelope.ts';
 import { ERROR_CATALOGUE } from '../src/core/errors.ts';
+import { ROLLUP_COLUMNS } from '../src/record/rollup-schema.ts';
 import { JOURNAL_COLUMNS, SIGNAL_COLUMNS } from '../src/record/schema.ts';
 import { createMetrics } from '../src/telemetry/metrics.ts';
 
@@ -46,6 +47,8 @@ function columnTable(columns: readonly ColumnSchema[]): string[] {
 function columnsPart(): string {
   const lines = ['Added by the archive to every row:', '', ...columnTable(JOURNAL_COLUMNS)];
   for (const signal of SIGNALS) lines.push('', `### \`${signal}\``, '', ...columnTable(SIGNAL_COLUMNS[signal]));
+  lines.push('', '### Roll-ups of metrics (`metrics-5m`, …)', '', 'Without the columns that the archive adds.', '');
+  lines.push(...columnTable(ROLLUP_COLUMNS));
   return lines.join('\n');
 }
 

@@ -13,7 +13,7 @@ Usage: reductrai <command> [options]
 
   serve           run the proxy (the default); --help lists all settings
   check-config    check the configuration and show what is in force; --online tries the store too
-  query "SQL"     ask what was kept: views metrics, logs, spans, events
+  query "SQL"     ask what was kept: views metrics, logs, spans, events, rollups
   export          give items back exactly as they were sent, one JSON text a line
   ls              list what is kept, per signal and day
   verify          walk the store: checksums, footers, coverage, orphans

@@ -50,6 +50,13 @@ export function concatBatches(schema: readonly ColumnSchema[], batches: readonly
   return { rowCount, columns };
 }
 
+/** These rows of a batch, in this order; the batch stays as it is. */
+export function selectRows(schema: readonly ColumnSchema[], batch: ColumnBatch, rows: Uint32Array): ColumnBatch {
+  const columns: Record<string, Column> = {};
+  for (const column of schema) columns[column.name] = copyColumn(column, [{ batch, rows }], rows.length);
+  return { rowCount: rows.length, columns };
+}
+
 function mergeColumn(column: ColumnSchema, selections: readonly RowSelection[], rowCount: number): Column {
   switch (column.name) {
     case 'journal':

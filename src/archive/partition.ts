@@ -2,12 +2,12 @@
  * Where rows go. An item belongs to the hour of its own time; times outside [receive − 30 d, receive + 1 h] are kept, but under
  * the hour of receipt. A flush writes a bounded number of hours; the rows of all others share one `late` segment.
  */
-import { SIGNALS, type Signal } from '../core/envelope.ts';
+import type { Signal } from '../core/envelope.ts';
 import type { Tier } from '../store/commit-log.ts';
+import { everyText } from '../store/segment-keys.ts';
 
 export const HOUR_MS = 3_600_000;
 export const DAY_MS = 24 * HOUR_MS;
-const SEGMENT_KEY = /^[^/]+\/(metrics|logs|traces|events)\/tier=(hot|warm|cold)\/.+\.parquet$/;
 const PAST_MS_MAX = 30 * DAY_MS;
 const FUTURE_MS_MAX = HOUR_MS;
 
@@ -49,7 +49,7 @@ export function segmentKey(parts: {
 
 /**
  * `<tenant>/<signal>/tier=<tier>/dt=YYYY-MM-DD[/hour=HH]/_merged-<epoch>-<number>.parquet`: of the commit record that makes it live.
- * The cold tier is filed by day.
+ * The cold tier is filed by day. Roll-ups lie beside, in `<signal>-5m`.
  */
 export function mergedKey(parts: {
   tenant: string;
@@ -59,27 +59,12 @@ export function mergedKey(parts: {
   hour: string | undefined;
   epoch: number;
   number: number;
+  /** Windows of a roll-up. */
+  everyMs?: number | undefined;
 }): string {
-  const { tenant, signal, tier, day, hour, epoch, number } = parts;
+  const { tenant, signal, tier, day, hour, epoch, number, everyMs } = parts;
   const folder = hour === undefined ? `dt=${day}` : `dt=${day}/hour=${hour}`;
-  return `${tenant}/${signal}/tier=${tier}/${folder}/_merged-${epoch}-${pad(number)}.parquet`;
-}
-
-/** Segments never change once they are there. */
-export function isSegmentKey(key: string): boolean {
-  return tierOfKey(key) !== undefined;
-}
-
-/** Undefined for what is no segment. */
-export function tierOfKey(key: string): Tier | undefined {
-  return SEGMENT_KEY.exec(key)?.[2] as Tier | undefined;
-}
-
-/** Whether keys of segments of any tier may begin so. */
-export function mayHoldSegments(prefix: string): boolean {
-  const [, signal, ...rest] = prefix.split('/');
-  if (signal === undefined) return true;
-  return SIGNALS.some((name) => (rest.length > 0 ? name === signal : name.startsWith(signal)));
+  return `${tenant}/${signal}${everyMs === undefined ? '' : `-${everyText(everyMs)}`}/tier=${tier}/${folder}/_merged-${epoch}-${pad(number)}.parquet`;
 }
 
 function pad(position: number): string {

@@ -4,6 +4,7 @@ import { messageOf } from '../core/errors.ts';
 import { openCatalogue } from '../query/catalogue.ts';
 import { formatTable, humanBytes } from '../query/table.ts';
 import type { ObjectReader } from '../store/object-store.ts';
+import { contentOf } from '../store/segment-keys.ts';
 import { type CliIo, fail, type OpenedStore, write } from './io.ts';
 
 const USAGE = `Usage: reductrai ls [--segments | --dead-letters | --spill] [--format table|ndjson]
@@ -55,10 +56,11 @@ async function days(store: ObjectReader): Promise<Listed[]> {
     string,
     { signal: string; tier: string; day: string; segments: number; rows: number; bytes: number }
   >();
-  for (const entry of catalogue.segments()) {
+  for (const entry of catalogue.segments({ kind: 'all' })) {
     const day = /dt=([\d-]+)/.exec(entry.key)?.[1] ?? '';
-    const key = `${entry.signal} ${entry.tier} ${day}`;
-    const group = groups.get(key) ?? { signal: entry.signal, tier: entry.tier, day, segments: 0, rows: 0, bytes: 0 };
+    const signal = contentOf(entry);
+    const key = `${signal} ${entry.tier} ${day}`;
+    const group = groups.get(key) ?? { signal, tier: entry.tier, day, segments: 0, rows: 0, bytes: 0 };
     group.segments += 1;
     group.rows += entry.rowCount;
     group.bytes += entry.sizeBytes;
@@ -76,8 +78,8 @@ async function days(store: ObjectReader): Promise<Listed[]> {
 }
 
 async function segments(store: ObjectReader): Promise<Listed[]> {
-  return (await openCatalogue(store)).segments().map((entry) => ({
-    signal: entry.signal,
+  return (await openCatalogue(store)).segments({ kind: 'all' }).map((entry) => ({
+    signal: contentOf(entry),
     rows: entry.rowCount,
     bytes: entry.sizeBytes,
     from: new Date(entry.timeMinMs).toISOString(),

@@ -3,7 +3,6 @@
  * machine's disk, because the query engine reads files.
  */
 import { join, resolve } from 'node:path';
-import { isSegmentKey, mayHoldSegments, tierOfKey } from '../archive/partition.ts';
 import type { Settings } from '../config/registry.ts';
 import { storeSettingsOf } from '../config/storage.ts';
 import { tierStoreSettingsOf } from '../config/tier-stores.ts';
@@ -13,6 +12,7 @@ import { systemRandom } from '../core/random.ts';
 import type { ObjectStore } from '../store/object-store.ts';
 import { openStore, type StoreSettings } from '../store/open.ts';
 import { openReadCache } from '../store/read-cache.ts';
+import { isSegmentKey, mayHoldSegments, tierOfKey } from '../store/segment-keys.ts';
 import { claimTierStores } from '../store/tier-claim.ts';
 import { withTiers } from '../store/with-tiers.ts';
 import { createMetrics } from '../telemetry/metrics.ts';

@@ -10,6 +10,7 @@ import { messageOf } from '../core/errors.ts';
 import { KIB, MIB, ROW_GROUP_ROWS_MAX } from '../core/limits.ts';
 import { formatTable, humanBytes } from '../query/table.ts';
 import type { SegmentEntry, Tier } from '../store/commit-log.ts';
+import { contentOf } from '../store/segment-keys.ts';
 import { createLog } from '../telemetry/log.ts';
 import { type CliIo, fail, write } from './io.ts';
 import { openTieredStore } from './open-store.ts';
@@ -113,11 +114,11 @@ function told(summary: UpkeepSummary): string {
 }
 
 function planRows({ merges, expired }: Awaited<ReturnType<typeof planNow>>): Row[] {
-  const rows: Row[] = merges.map(({ tenant, signal, from, to, day, hour, inputs }) => ({
-    ...{ what: from === to ? 'merge' : 'move', tenant, signal, from, to, day, hour: hour ?? '' },
+  const rows: Row[] = merges.map(({ tenant, from, to, day, hour, inputs }) => ({
+    ...{ what: from === to ? 'merge' : 'move', tenant, signal: contentOf(inputs[0]!), from, to, day, hour: hour ?? '' },
     ...totals(inputs),
   }));
-  const bySignal = Map.groupBy(expired, ({ tenant, signal, tier }) => JSON.stringify([tenant, signal, tier]));
+  const bySignal = Map.groupBy(expired, (entry) => JSON.stringify([entry.tenant, contentOf(entry), entry.tier]));
   for (const [key, inputs] of bySignal) {
     const [tenant, signal, from] = JSON.parse(key) as [string, string, Tier];
     rows.push({ ...{ what: 'expire', tenant, signal, from, to: '', day: '', hour: '' }, ...totals(inputs) });
@@ -127,9 +128,9 @@ function planRows({ merges, expired }: Awaited<ReturnType<typeof planNow>>): Row
 
 function statusRows({ segments }: Awaited<ReturnType<typeof planNow>>): Row[] {
   const all = [...segments.live.values()].map(({ entry }) => entry);
-  const groups = Map.groupBy(all, ({ tier, signal }) => `${tier} ${signal}`);
+  const groups = Map.groupBy(all, (entry) => JSON.stringify([entry.tier, contentOf(entry)]));
   return [...groups.keys()].sort().map((key) => {
-    const [tier, signal] = key.split(' ') as [string, string];
+    const [tier, signal] = JSON.parse(key) as [string, string];
     const inputs = groups.get(key)!;
     const sizes = inputs.map(({ sizeBytes }) => sizeBytes).sort((a, b) => a - b);
     const hours = new Set(inputs.map((entry) => entry.key.replace(/\/[^/]+$/, ''))).size;

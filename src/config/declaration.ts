@@ -18,7 +18,7 @@ const STORAGE_CLASS = {
   pattern: /^(?!(?:GLACIER|DEEP_ARCHIVE|[Aa]rchive)$)[A-Za-z0-9_]{1,64}$/,
   form: 'a class that is read without being restored first: not GLACIER, DEEP_ARCHIVE, Archive',
 };
-const AGGREGATION = { pattern: /^(none|raw|\d{1,6}(s|m|h|d))$/, form: '`none` or an interval such as `5m`' };
+const AGGREGATION = { pattern: /^(none|raw|[1-9]\d{0,5}(s|m|h|d))$/, form: '`none` or an interval such as `5m`' };
 const SEAL_KEY_FORM = 'must be 32 bytes in base64';
 
 function checkSealKey(value: string): string | undefined {
@@ -304,9 +304,8 @@ export const SETTINGS = {
     aggregation: text({
       ...AGGREGATION,
       env: ['STORAGE_HOT_AGGREGATION'],
-      status: LATER,
       default: 'none',
-      help: 'Roll-up of metrics.',
+      help: 'Roll-up of metrics beside the points, made when small segments are merged; `none` or a window such as `1m`.',
     }),
     type: choice(['local', 's3', 'gcs', 'azure'], {
       env: ['STORAGE_HOT_TYPE'],
@@ -333,9 +332,13 @@ export const SETTINGS = {
     aggregation: text({
       ...AGGREGATION,
       env: ['STORAGE_WARM_AGGREGATION'],
-      status: LATER,
       default: '5m',
-      help: 'Roll-up of metrics beside the raw data.',
+      help: 'Window of the roll-up of metrics (view `rollups`) beside the points; or `none`.',
+    }),
+    raw: boolean({
+      env: ['STORAGE_WARM_RAW'],
+      default: true,
+      help: 'Keep the points of metrics as they were sent; `false` keeps roll-ups only, and what cannot be rolled up.',
     }),
     type: choice(['local', 's3', 'gcs', 'azure'], {
       env: ['STORAGE_WARM_TYPE'],
@@ -362,9 +365,13 @@ export const SETTINGS = {
     aggregation: text({
       ...AGGREGATION,
       env: ['STORAGE_COLD_AGGREGATION'],
-      status: LATER,
       default: '1h',
-      help: 'Roll-up of metrics beside the raw data.',
+      help: 'Window of the roll-up of metrics (view `rollups`) beside the points; or `none`.',
+    }),
+    raw: boolean({
+      env: ['STORAGE_COLD_RAW'],
+      default: true,
+      help: 'Keep the points of metrics as they were sent; `false` keeps roll-ups only, and what cannot be rolled up.',
     }),
     type: choice(['local', 's3', 'gcs', 'azure'], {
       env: ['STORAGE_COLD_TYPE'],

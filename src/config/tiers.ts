@@ -1,25 +1,34 @@
 /** How data ages under these settings. */
-import type { UpkeepRules } from '../archive/upkeep/plan.ts';
+import type { RollupRule, UpkeepRules } from '../archive/upkeep/plan.ts';
 import { ZSTD_LEVELS } from './declaration.ts';
 import type { Settings } from './registry.ts';
 
 /** Fewer than these are not worth a merge within their tier. */
 const COMPACT_INPUTS_MIN = 4;
 
+const UNIT_MS = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
+
 /** Without any tier in use everything stays hot for as long as the hot tier says. */
 export function upkeepRulesOf({ storageHot, storageWarm, storageCold, cleanup }: Settings): UpkeepRules {
-  const hot = { tier: 'hot', days: storageHot.retentionDays, zstdLevel: ZSTD_LEVELS.medium } as const;
+  const hot = {
+    tier: 'hot' as const,
+    days: storageHot.retentionDays,
+    zstdLevel: ZSTD_LEVELS.medium,
+    ...rollupOf(storageHot.aggregation, true),
+  };
   const warm = {
     tier: 'warm' as const,
     days: storageWarm.retentionDays,
     zstdLevel: ZSTD_LEVELS.heavy,
     ...classOf(storageWarm),
+    ...rollupOf(storageWarm.aggregation, storageWarm.raw),
   };
   const cold = {
     tier: 'cold' as const,
     days: storageCold.retentionDays,
     zstdLevel: storageCold.compressionLevel,
     ...classOf(storageCold),
+    ...rollupOf(storageCold.aggregation, storageCold.raw),
   };
   const tiers = [
     ...(storageHot.enabled ? [hot] : []),
@@ -35,4 +44,34 @@ export function upkeepRulesOf({ storageHot, storageWarm, storageCold, cleanup }:
 
 function classOf({ storageClass }: { storageClass: string | undefined }): { storageClass?: string } {
   return storageClass === undefined ? {} : { storageClass };
+}
+
+/** Undefined for `none` and `raw`. */
+export function everyMsOf(aggregation: string): number | undefined {
+  const found = /^(\d+)([smhd])$/.exec(aggregation);
+  return found ? Number(found[1]) * UNIT_MS[found[2] as keyof typeof UNIT_MS] : undefined;
+}
+
+function rollupOf(aggregation: string, keepsRaw: boolean): { rollup?: RollupRule } {
+  const everyMs = everyMsOf(aggregation);
+  return everyMs === undefined ? {} : { rollup: { everyMs, keepsRaw } };
+}
+
+/** What cannot be, of how metrics are rolled up. */
+export function rollupProblems({ storageWarm, storageCold }: Settings): string[] {
+  const problems: string[] = [];
+  const [warm, cold] = [everyMsOf(storageWarm.aggregation), everyMsOf(storageCold.aggregation)];
+  for (const [name, { raw }, every] of [
+    ['STORAGE_WARM', storageWarm, warm],
+    ['STORAGE_COLD', storageCold, cold],
+  ] as const) {
+    if (!raw && every === undefined)
+      problems.push(`${name}_RAW=false needs ${name}_AGGREGATION: nothing would be kept`);
+  }
+  if (!storageWarm.raw && storageWarm.enabled && storageCold.enabled && warm && cold && cold % warm !== 0) {
+    problems.push(
+      'STORAGE_COLD_AGGREGATION must be a multiple of STORAGE_WARM_AGGREGATION where STORAGE_WARM_RAW=false',
+    );
+  }
+  return problems;
 }

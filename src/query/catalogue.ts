@@ -7,6 +7,8 @@ import type { ObjectReader } from '../store/object-store.ts';
 export interface SegmentFilter {
   signal?: Signal;
   tenant?: string;
+  /** What was sent (the default), its roll-ups, or both. */
+  kind?: 'sent' | 'rollup' | 'all';
   /** Only segments with rows at or after / before these times, ms since the epoch. */
   fromMs?: number;
   toMs?: number;
@@ -28,10 +30,15 @@ export async function openCatalogue(reader: ObjectReader): Promise<Catalogue> {
       all.filter(
         (entry) =>
           (filter.signal === undefined || entry.signal === filter.signal) &&
+          isKind(entry, filter.kind ?? 'sent') &&
           (filter.tenant === undefined || entry.tenant === filter.tenant) &&
           overlaps(entry, filter),
       ),
   };
+}
+
+function isKind({ rollup }: SegmentEntry, kind: NonNullable<SegmentFilter['kind']>): boolean {
+  return kind === 'all' || (kind === 'rollup') === (rollup !== undefined);
 }
 
 /** Whether a segment may hold rows of the range; one millisecond generous, as bounds of nanosecond times are rounded. */

@@ -1,6 +1,6 @@
 /**
  * SQL over the live segments. Views `metrics`, `logs`, `spans`, `events` show items with friendly columns; `<name>_raw` every row and
- * column (views.ts). What users run can read these views and nothing else, and write nowhere (duckdb.ts).
+ * column; `rollups` what metrics were rolled up to (views.ts). What users run can read these views and nothing else, and write nowhere (duckdb.ts).
  *
  * The views of a signal are attached to its files only when a statement names them: opening the footers of all files of all signals
  * would make every small query slow.
@@ -8,7 +8,7 @@
 import { SIGNALS, type Signal } from '../core/envelope.ts';
 import type { Catalogue, SegmentFilter } from './catalogue.ts';
 import { type DuckDb, openDuckDb, type QueryResult } from './duckdb.ts';
-import { MACROS, VIEW_NAMES, viewsSql } from './views.ts';
+import { MACROS, ROLLUPS_VIEW, rollupViewsSql, VIEW_NAMES, viewsSql } from './views.ts';
 
 export type { QueryResult } from './duckdb.ts';
 
@@ -39,34 +39,57 @@ export interface Engine {
 
 export async function openEngine(options: EngineOptions): Promise<Engine> {
   const { catalogue, pathOf, memoryLimit, tempFolder, filter = {} } = options;
-  const keys = new Map<Signal, string[]>(SIGNALS.map((signal) => [signal, []]));
-  for (const { signal, key } of catalogue.segments(filter)) keys.get(signal)!.push(key);
-  const paths = [...keys.values()].flat().map(pathOf);
+  const sources = sourcesOf(catalogue, pathOf, filter);
+  const paths = sources.flatMap(({ keys }) => keys).map(pathOf);
   const database = await openDuckDb({ paths, tempFolder, memoryLimit });
   try {
     for (const sql of MACROS) await database.run(sql);
-    for (const signal of SIGNALS) for (const sql of viewsSql(signal, [])) await database.run(sql);
+    for (const { emptySql } of sources) for (const sql of emptySql) await database.run(sql);
   } catch (error) {
     await database.close();
     throw error;
   }
-  return createEngine(database, keys, options);
+  return createEngine(database, sources, options);
 }
 
-function createEngine(
-  database: DuckDb,
-  keys: ReadonlyMap<Signal, string[]>,
-  { pathOf, ready, release, filter = {} }: EngineOptions,
-): Engine {
-  const attached = new Set<Signal>();
+/** A view and the files behind it. */
+interface Source {
+  view: string;
+  keys: string[];
+  emptySql: string[];
+  /** Once the files are there. */
+  sql: () => string[];
+}
+
+function sourcesOf(catalogue: Catalogue, pathOf: (key: string) => string, filter: SegmentFilter): Source[] {
+  const entriesOf = (signal: Signal, kind: 'sent' | 'rollup') =>
+    filter.signal === undefined || filter.signal === signal ? catalogue.segments({ ...filter, signal, kind }) : [];
+  const sources: Source[] = SIGNALS.map((signal) => {
+    const keys = entriesOf(signal, 'sent').map(({ key }) => key);
+    const sql = () => viewsSql(signal, keys.map(pathOf), filter);
+    return { view: VIEW_NAMES[signal], keys, emptySql: viewsSql(signal, []), sql };
+  });
+  const rollups = entriesOf('metrics', 'rollup');
+  const byWindow = Map.groupBy(rollups, ({ rollup }) => rollup!.everyMs);
+  const files = () => new Map([...byWindow].map(([every, entries]) => [every, entries.map(({ key }) => pathOf(key))]));
+  sources.push({
+    view: ROLLUPS_VIEW,
+    keys: rollups.map(({ key }) => key),
+    emptySql: rollupViewsSql(new Map()),
+    sql: () => rollupViewsSql(files(), filter),
+  });
+  return sources;
+}
+
+function createEngine(database: DuckDb, sources: readonly Source[], { ready, release }: EngineOptions): Engine {
+  const attached = new Set<Source>();
   return {
     run: async (sql) => {
-      for (const signal of SIGNALS) {
-        if (attached.has(signal) || !mentions(sql, VIEW_NAMES[signal])) continue;
-        const own = keys.get(signal)!;
-        await ready?.(own);
-        for (const view of viewsSql(signal, own.map(pathOf), filter)) await database.run(view);
-        attached.add(signal);
+      for (const source of sources) {
+        if (attached.has(source) || !mentions(sql, source.view)) continue;
+        await ready?.(source.keys);
+        for (const view of source.sql()) await database.run(view);
+        attached.add(source);
       }
       return database.read(sql);
     },
@@ -74,7 +97,7 @@ function createEngine(
     interrupt: () => database.interrupt(),
     close: async () => {
       await database.close();
-      for (const signal of attached) await release?.(keys.get(signal)!);
+      for (const { keys } of attached) await release?.(keys);
     },
   };
 }

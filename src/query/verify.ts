@@ -10,6 +10,7 @@ import { CHECKPOINT_PREFIX, type Checkpoint, latestCheckpoint } from '../store/c
 import { type CommitRecord, commitPrefix, type SegmentEntry } from '../store/commit-log.ts';
 import { COMMIT_PREFIX, decodeCommit, parseCommitKey } from '../store/commit-records.ts';
 import type { ObjectInfo, ObjectReader } from '../store/object-store.ts';
+import { isSegmentKey } from '../store/segment-keys.ts';
 
 export interface Finding {
   kind: 'record' | 'gap' | 'overlap' | 'missing' | 'altered' | 'unreadable' | 'orphan';
@@ -38,7 +39,6 @@ export interface VerifySummary {
   findings: number;
 }
 
-const SEGMENT_KEY = /^[^/]+\/(metrics|logs|traces|events)\/tier=(hot|warm|cold)\/.+\.parquet$/;
 /** A younger segment without a record may be one of a flush that is under way. */
 const ORPHAN_AGE_MS_MIN = 60 * 60_000;
 const FOOTER_BYTES = 64 * 1024;
@@ -73,7 +73,7 @@ export async function verifyStore(reader: ObjectReader, options: VerifyOptions):
 
   const objects = new Map<string, ObjectInfo>();
   for await (const info of reader.list('')) {
-    if (!SEGMENT_KEY.test(info.key)) continue;
+    if (!isSegmentKey(info.key)) continue;
     if (live.has(info.key)) objects.set(info.key, info);
     else if (!known.has(info.key) && options.nowMs - info.modifiedAtMs > ORPHAN_AGE_MS_MIN) {
       await report({

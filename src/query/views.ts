@@ -7,6 +7,7 @@
  */
 import type { ColumnSchema } from '../core/columns.ts';
 import type { Signal } from '../core/envelope.ts';
+import { ROLLUP_COLUMNS, SERIES_TEXTS } from '../record/rollup-schema.ts';
 import { SEGMENT_COLUMNS } from '../record/schema.ts';
 import { pathLiteral } from './duckdb.ts';
 
@@ -45,7 +46,10 @@ const quoted = (name: string): string => `"${name}"`;
 
 /** All rows of these files with exactly the signal's columns; columns that a file lacks are null. */
 export function relationSql(signal: Signal, paths: readonly string[]): string {
-  const columns = SEGMENT_COLUMNS[signal];
+  return relationOf(SEGMENT_COLUMNS[signal], paths);
+}
+
+function relationOf(columns: readonly ColumnSchema[], paths: readonly string[]): string {
   const nulls = columns.map((column) => {
     return `CAST(NULL AS ${column.unsigned ? 'UBIGINT' : TYPES[column.kind]}) AS ${quoted(column.name)}`;
   });
@@ -79,6 +83,32 @@ export function viewsSql(signal: Signal, paths: readonly string[], range: TimeRa
   return [
     `CREATE OR REPLACE VIEW ${name}_raw AS SELECT * FROM (${relationSql(signal, paths)})${where}`,
     `CREATE OR REPLACE VIEW ${name} AS SELECT ${FRIENDLY[signal].join(', ')} FROM ${name}_raw WHERE ${IS_ITEM}`,
+  ];
+}
+
+export const ROLLUPS_VIEW = 'rollups';
+
+/**
+ * `rollups`: one row per series and window. `rollups_raw` as they rest, per segment; windows that grew out of another length show under
+ * their own `every_s`.
+ */
+export function rollupViewsSql(files: ReadonlyMap<number, readonly string[]>, range: TimeRange = {}): string[] {
+  const conditions = timeConditions('metrics', range);
+  const where = conditions.length === 0 ? '' : ` WHERE ${conditions.join(' AND ')}`;
+  const parts = [...files].map(
+    ([everyMs, paths]) =>
+      `SELECT *, CAST(${everyMs / 1000} AS BIGINT) AS every_s FROM (${relationOf(ROLLUP_COLUMNS, paths)})`,
+  );
+  if (parts.length === 0) parts.push(`SELECT *, CAST(0 AS BIGINT) AS every_s FROM (${relationOf(ROLLUP_COLUMNS, [])})`);
+  const series = [...SERIES_TEXTS.filter((name) => name !== 'metric'), 'interval'].map(quoted).join(', ');
+  return [
+    `CREATE OR REPLACE VIEW ${ROLLUPS_VIEW}_raw AS SELECT * FROM (${parts.join(' UNION ALL ')})${where}`,
+    `CREATE OR REPLACE VIEW ${ROLLUPS_VIEW} AS SELECT time, every_s, metric, CAST(sum(count) AS BIGINT) AS count, min(min) AS min, max(max) AS max,
+      sum(sum) AS sum, sum(sum) / sum(count) AS avg, arg_max(last, last_time) AS last, type, host, as_list(tags) AS tags, unit, "interval" AS interval_s,
+      kind, device, as_json(resources) AS resources, source_type_name,
+      flatten(list(TRY_CAST(sketch_keys AS BIGINT[])) FILTER (sketch_keys IS NOT NULL)) AS sketch_keys,
+      flatten(list(TRY_CAST(sketch_counts AS BIGINT[])) FILTER (sketch_keys IS NOT NULL)) AS sketch_counts
+      FROM ${ROLLUPS_VIEW}_raw GROUP BY time, every_s, metric, ${series}`,
   ];
 }
 

@@ -13,6 +13,13 @@ export interface JournalRange extends JournalIdentity {
   last: Position;
 }
 
+export interface Rollup {
+  /** Length of the windows. */
+  everyMs: number;
+  /** Key of the segment that has the same rows as they were sent; absent where that is not kept. */
+  of?: string;
+}
+
 export interface SegmentEntry {
   /** Key of the object in the store. */
   key: string;
@@ -30,6 +37,8 @@ export interface SegmentEntry {
   receivedMaxMs?: number;
   /** Merged segments only: where its rows come from. Of others the key tells. */
   ranges?: JournalRange[];
+  /** Metric roll-ups instead of rows as they were sent. */
+  rollup?: Rollup;
 }
 
 /** `…/<replica>-<epoch>-<first>-<last>[-late][-by-<writer>].parquet`, as archive/partition.ts names what a flush writes. */

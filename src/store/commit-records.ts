@@ -5,7 +5,7 @@
 import { z } from 'zod';
 import { type JournalIdentity, type Position, SIGNALS } from '../core/envelope.ts';
 import { isProxyError, messageOf, ProxyError } from '../core/errors.ts';
-import { type CommitRecord, commitKey, commitPrefix, type SegmentEntry, TIERS } from './commit-log.ts';
+import { type CommitRecord, commitKey, commitPrefix, type Rollup, type SegmentEntry, TIERS } from './commit-log.ts';
 import type { ObjectReader, ObjectStore } from './object-store.ts';
 
 const LAST_TRIES_MAX = 5;
@@ -29,6 +29,7 @@ export const entryShape = z.strictObject({
   timeMaxMs: z.number(),
   receivedMaxMs: z.number().optional(),
   ranges: z.array(z.strictObject({ replica: z.string().min(1), epoch: count, first: count, last: count })).optional(),
+  rollup: z.strictObject({ everyMs: count.min(1), of: z.string().min(1).optional() }).optional(),
 });
 const recordShape = z.strictObject({
   format: z.literal(1),
@@ -61,7 +62,12 @@ export function orderedEntry(entry: SegmentEntry): SegmentEntry {
     ...(entry.ranges === undefined
       ? {}
       : { ranges: entry.ranges.map(({ replica, epoch, first, last }) => ({ replica, epoch, first, last })) }),
+    ...(entry.rollup === undefined ? {} : { rollup: orderedRollup(entry.rollup) }),
   };
+}
+
+function orderedRollup({ everyMs, of }: Rollup): Rollup {
+  return { everyMs, ...(of === undefined ? {} : { of }) };
 }
 
 export function encodeCommit(record: CommitRecord): Uint8Array {

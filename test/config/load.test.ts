@@ -268,8 +268,39 @@ describe('accepted names', () => {
       REDUCTRAI_LICENSE_KEY: 'x',
     });
     expect(warnings).toEqual(['accepted, without effect in this version: NEW_RELIC_API_KEY, OTLP_ENDPOINT']);
-    expect(loaded({}, 'storage_warm:\n  aggregation: 1h\n').warnings).toEqual([
-      'accepted, without effect in this version: storage_warm.aggregation',
+    expect(loaded({}, 'forward:\n  otlp_endpoint: http://c:4318\n').warnings).toEqual([
+      'accepted, without effect in this version: forward.otlp_endpoint',
+    ]);
+  });
+});
+
+describe('roll-ups', () => {
+  test('a tier that keeps no points needs a window', () => {
+    expect(problemsOf({ STORAGE_COLD_RAW: 'false', STORAGE_COLD_AGGREGATION: 'none' })).toEqual([
+      'STORAGE_COLD_RAW=false needs STORAGE_COLD_AGGREGATION: nothing would be kept',
+    ]);
+    expect(problemsOf({ STORAGE_WARM_RAW: 'false', STORAGE_WARM_AGGREGATION: '7m' })).toEqual([
+      'STORAGE_COLD_AGGREGATION must be a multiple of STORAGE_WARM_AGGREGATION where STORAGE_WARM_RAW=false',
+    ]);
+    expect(problemsOf({ STORAGE_WARM_RAW: 'false', STORAGE_COLD_RAW: 'false' })).toEqual([]);
+    expect(problemsOf({ STORAGE_WARM_AGGREGATION: '0m' })).toHaveLength(1);
+  });
+
+  test('windows are those of the settings', () => {
+    const { settings } = loaded({
+      STORAGE_WARM_AGGREGATION: '90s',
+      STORAGE_COLD_AGGREGATION: 'raw',
+      STORAGE_WARM_RAW: 'false',
+    });
+    expect(upkeepRulesOf(settings).tiers.map(({ rollup }) => rollup)).toEqual([
+      undefined,
+      { everyMs: 90_000, keepsRaw: false },
+      undefined,
+    ]);
+    expect(upkeepRulesOf(loaded({}).settings).tiers.map(({ rollup }) => rollup?.everyMs)).toEqual([
+      undefined,
+      300_000,
+      3_600_000,
     ]);
   });
 });

@@ -37,7 +37,7 @@ const series = (points: [number, number][], more = {}) =>
 
 test('with nothing kept the views are there, with all columns and no rows', async () => {
   const { ask } = await openFolder(createArchiveFolder(await temporaryFolder()));
-  for (const view of ['metrics', 'logs', 'spans', 'events']) {
+  for (const view of ['metrics', 'logs', 'spans', 'events', 'rollups']) {
     expect(await ask(`SELECT count(*) AS n FROM ${view}`)).toEqual(['{"n":0}']);
     expect(await ask(`SELECT count(*) AS n FROM ${view}_raw`)).toEqual(['{"n":0}']);
     const described = await ask(`SELECT column_name, column_type FROM (DESCRIBE ${view}) WHERE column_name = 'time'`);
@@ -45,7 +45,7 @@ test('with nothing kept the views are there, with all columns and no rows', asyn
   }
   const types = await ask(`SELECT column_name || ' ' || column_type AS c FROM (DESCRIBE spans)`);
   expect(types).toContain('{"c":"trace_id UBIGINT"}');
-  expect((await ask('SHOW TABLES')).length).toBe(8);
+  expect((await ask('SHOW TABLES')).length).toBe(10);
 });
 
 test('views show items in friendly columns', async () => {

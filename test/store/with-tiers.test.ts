@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import { mayHoldSegments, tierOfKey } from '../../src/archive/partition.ts';
 import { systemClock } from '../../src/core/clock.ts';
 import { seededRandom } from '../../src/core/random.ts';
 import { createMemoryStore } from '../../src/store/memory-store.ts';
 import type { ObjectStore } from '../../src/store/object-store.ts';
+import { mayHoldSegments, tierOfKey } from '../../src/store/segment-keys.ts';
 import { claimTierStores } from '../../src/store/tier-claim.ts';
 import { withTiers } from '../../src/store/with-tiers.ts';
 

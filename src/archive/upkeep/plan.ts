@@ -1,7 +1,8 @@
 /**
  * What upkeep has to do, from what is live and how old it is: a pure function. Segments that grew too old for their tier are merged into
  * the tier of their age (hot and warm by the hour, cold by the day); small ones of the first tier are merged within it; what is
- * older than the last tier keeps is let go. A segment is merged at most once per tier: the work per row is bounded.
+ * older than the last tier keeps is let go. A segment is merged at most once per tier: the work per row is bounded. The roll-up of a
+ * segment comes and goes with it; one whose points are not kept ages by itself.
  */
 import type { Signal } from '../../core/envelope.ts';
 import { rangesOf, type SegmentEntry, type Tier } from '../../store/commit-log.ts';
@@ -15,6 +16,14 @@ export interface TierRule {
   zstdLevel: number;
   /** Of the bucket. */
   storageClass?: string;
+  /** Metrics are rolled up when they come into this tier. */
+  rollup?: RollupRule;
+}
+
+export interface RollupRule {
+  everyMs: number;
+  /** Beside the points as they were sent, or instead of them. */
+  keepsRaw: boolean;
 }
 
 export interface UpkeepRules {
@@ -37,6 +46,12 @@ export interface MergeJob {
   storageClass: string | undefined;
   /** In the order of their journals. */
   inputs: SegmentEntry[];
+  /** Roll-ups of the inputs: they go with them. */
+  companions: SegmentEntry[];
+  /** What is made of the points of metrics, or of the roll-ups that are the inputs. */
+  rollup: RollupRule | undefined;
+  /** Windows of the inputs, where they are roll-ups. */
+  inputEveryMs: number | undefined;
   /** When the youngest of the inputs' rows was received, at most. */
   receivedMaxMs: number;
 }
@@ -51,12 +66,24 @@ export function planUpkeep(live: Iterable<LiveSegment>, rules: UpkeepRules, nowM
   const expired: SegmentEntry[] = [];
   const first = rules.tiers[0]!;
   const rankOf = (tier: Tier): number => rules.tiers.findIndex((rule) => rule.tier === tier);
-  for (const { entry, committedAtMs } of live) {
+  const all = [...live];
+  const keys = new Set(all.map(({ entry }) => entry.key));
+  const companions = new Map<string, SegmentEntry[]>();
+  for (const { entry } of all) {
+    const of = entry.rollup?.of;
+    if (of === undefined) continue;
+    // Its points have expired without it.
+    if (!keys.has(of)) expired.push(entry);
+    else companions.set(of, [...(companions.get(of) ?? []), entry]);
+  }
+  for (const { entry, committedAtMs } of all) {
+    if (entry.rollup?.of !== undefined) continue;
+    const own = companions.get(entry.key) ?? [];
     const receivedMaxMs = entry.receivedMaxMs ?? committedAtMs;
     const ageMs = nowMs - receivedMaxMs;
     const target = rules.tiers.find(({ days }) => ageMs < days * DAY_MS);
     if (!target) {
-      expired.push(entry);
+      expired.push(entry, ...own);
       continue;
     }
     // A tier that is no longer in use (rank -1) is left for the one of the segment's age; nothing grows younger.
@@ -67,15 +94,18 @@ export function planUpkeep(live: Iterable<LiveSegment>, rules: UpkeepRules, nowM
     if (!filed) continue;
     const hour = target.tier === 'cold' ? undefined : filed.hour;
     const { tenant, signal } = entry;
-    const id = [tenant, signal, entry.tier, target.tier, filed.day, hour ?? ''].join('/');
+    const inputEveryMs = entry.rollup?.everyMs;
+    const id = [tenant, signal, entry.tier, target.tier, filed.day, hour ?? '', inputEveryMs ?? ''].join('/');
     const job = merges.get(id);
     if (job) {
       job.inputs.push(entry);
+      job.companions.push(...own);
       job.receivedMaxMs = Math.max(job.receivedMaxMs, receivedMaxMs);
     } else {
       merges.set(id, {
         ...{ tenant, signal, from: entry.tier, to: target.tier, day: filed.day, hour },
         ...{ zstdLevel: target.zstdLevel, storageClass: target.storageClass, inputs: [entry], receivedMaxMs },
+        ...{ companions: own, rollup: signal === 'metrics' ? target.rollup : undefined, inputEveryMs },
       });
     }
   }

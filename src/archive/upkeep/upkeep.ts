@@ -13,8 +13,9 @@ import { appendCommit, fenceCommits, readCommits } from '../../store/commit-reco
 import { type HeldLease, type LeaseDeps, LeaseWatch, leaseKey, readLease, tryLease } from '../../store/leases.ts';
 import { type LiveSegments, readLiveSegments } from '../../store/live-segments.ts';
 import type { ObjectReader, ObjectStore } from '../../store/object-store.ts';
+import { isSegmentKey } from '../../store/segment-keys.ts';
 import type { Log } from '../../telemetry/log.ts';
-import { DAY_MS, isSegmentKey, mergedKey } from '../partition.ts';
+import { DAY_MS, mergedKey } from '../partition.ts';
 import { compactCommits } from './compaction.ts';
 import { type MergeBounds, mergeSegments } from './merging.ts';
 import { planUpkeep, type UpkeepPlan, type UpkeepRules } from './plan.ts';
@@ -196,17 +197,25 @@ class Upkeep {
     const summary = this.#summary;
     const { epoch } = this.#identity;
     try {
-      for await (const { inputs, bytes, entry } of mergeSegments(job, store, codec, bounds)) {
+      for await (const { inputs, outputs } of mergeSegments(job, store, codec, bounds)) {
         if (this.#mayNotGoOn()) return;
         const { tenant, signal, to: tier, day, hour } = job;
-        const key = mergedKey({ tenant, signal, tier, day, hour, epoch, number: this.#number + 1 });
         const rest = job.storageClass === undefined ? {} : { storageClass: job.storageClass };
-        await store.put(key, bytes, { condition: { kind: 'absent' }, ...rest });
-        await this.#commit([{ key, ...entry }], inputs);
-        summary.mergedSegments += inputs.length;
-        summary.mergedBytes += sum(inputs);
-        summary.writtenSegments += 1;
-        summary.writtenBytes += bytes.byteLength;
+        const adds: SegmentEntry[] = [];
+        for (const { bytes, entry, isCompanion } of outputs) {
+          const { rollup } = entry;
+          const named = { tenant, signal, tier, day, hour, epoch, number: this.#number + 1, everyMs: rollup?.everyMs };
+          const key = mergedKey(named);
+          await store.put(key, bytes, { condition: { kind: 'absent' }, ...rest });
+          adds.push({ key, ...entry, ...(rollup && isCompanion ? { rollup: { ...rollup, of: adds[0]!.key } } : {}) });
+        }
+        const merged = new Set(inputs.map(({ key }) => key));
+        const gone = [...inputs, ...job.companions.filter(({ rollup }) => merged.has(rollup!.of!))];
+        await this.#commit(adds, gone);
+        summary.writtenSegments += adds.length;
+        summary.writtenBytes += sum(adds);
+        summary.mergedSegments += gone.length;
+        summary.mergedBytes += sum(gone);
       }
       summary.merges += 1;
       this.#options.onProgress?.(summary);

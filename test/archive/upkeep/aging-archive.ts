@@ -21,8 +21,8 @@ export const GRACE_MS = 3_600_000;
 export const RULES: UpkeepRules = {
   tiers: [
     { tier: 'hot', days: 2, zstdLevel: 1 },
-    { tier: 'warm', days: 6, zstdLevel: 2 },
-    { tier: 'cold', days: 20, zstdLevel: 3 },
+    { tier: 'warm', days: 6, zstdLevel: 2, rollup: { everyMs: 300_000, keepsRaw: true } },
+    { tier: 'cold', days: 20, zstdLevel: 3, rollup: { everyMs: 3_600_000, keepsRaw: true } },
   ],
   compactAfterMs: 2 * 3_600_000,
   compactInputsMin: 3,
@@ -124,10 +124,11 @@ export class AgingArchive {
   }
 }
 
-/** How often each row is live: `signal journal/position/item/point/kind`. Reads every segment whole. */
+/** How often each row is live, roll-ups aside: `signal journal/position/item/point/kind`. Reads every segment whole. */
 export async function liveRows(store: ObjectReader): Promise<Map<string, number>> {
   const counts = new Map<string, number>();
   for (const { entry } of (await readLiveSegments(store)).live.values()) {
+    if (entry.rollup) continue;
     const { bytes } = await store.get(entry.key);
     const { batch } = await codec.decode(SEGMENT_COLUMNS[entry.signal], bytes);
     const { journal, position, item, point, kind } = batch.columns as never as Record<

@@ -5,7 +5,8 @@ import { describe, expect, it } from 'vitest';
 import { planUpkeep } from '../../../src/archive/upkeep/plan.ts';
 import { UPKEEP_JOURNAL } from '../../../src/archive/upkeep/upkeep.ts';
 import { seededRandom } from '../../../src/core/random.ts';
-import { openCatalogue } from '../../../src/query/catalogue.ts';
+import { type Catalogue, openCatalogue } from '../../../src/query/catalogue.ts';
+import { type EngineOptions, openEngine } from '../../../src/query/engine.ts';
 import { exportItems } from '../../../src/query/export.ts';
 import { verifyStore } from '../../../src/query/verify.ts';
 import type { CommitRecord } from '../../../src/store/commit-log.ts';
@@ -43,6 +44,34 @@ async function keysUnder(store: ObjectReader, prefix: string): Promise<string[]>
   const keys: string[] = [];
   for await (const { key } of store.list(prefix)) keys.push(key);
   return keys;
+}
+
+/** In each tier the view says of each series and window what the points of that tier say. */
+async function expectRollups(options: EngineOptions): Promise<void> {
+  const { catalogue } = options;
+  for (const [tier, seconds] of [
+    ['warm', 300],
+    ['cold', 3600],
+  ] as const) {
+    const segments: Catalogue['segments'] = (filter) => catalogue.segments(filter).filter((one) => one.tier === tier);
+    const engine = await openEngine({ ...options, catalogue: { ...catalogue, segments } });
+    const answer = async (sql: string): Promise<unknown[]> => {
+      const rows: unknown[] = [];
+      for await (const batch of (await engine.run(sql)).rows) rows.push(...batch.map((row) => row.map(String)));
+      return rows;
+    };
+    const rolled = await answer(
+      'SELECT metric, every_s, epoch_ms(time) AS t, count, min, max, sum, avg, last FROM rollups ORDER BY ALL',
+    );
+    const start = `epoch_ms(time) // ${seconds * 1000} * ${seconds * 1000}`;
+    const points = await answer(
+      `SELECT metric, ${seconds}, ${start} AS t, count(*), min(value), max(value), sum(value), avg(value), arg_max(value, time)
+       FROM metrics GROUP BY metric, t ORDER BY ALL`,
+    );
+    expect(rolled).toEqual(points);
+    expect(rolled.length > 0).toBe(segments({}).length > 0);
+    await engine.close();
+  }
 }
 
 describe('upkeep', () => {
@@ -101,6 +130,7 @@ describe('upkeep', () => {
         expect(found.filter((text) => !may.has(nameOf(text)))).toEqual([]);
         expect(must.length).toBeGreaterThan(0);
       }
+      await expectRollups({ catalogue, pathOf, ready, tempFolder: join(folder, 'tmp'), memoryLimit: '300MB' });
     }
     console.table(told);
     // What is read to know what is live does not grow with the age of the archive.
@@ -112,6 +142,35 @@ describe('upkeep', () => {
     expect(cold.length).toBeGreaterThan(10);
     expect(cold.length).toBeLessThanOrEqual(3 * 16);
   }, 400_000);
+
+  it('where points are not kept roll-ups alone grow old and expire', async () => {
+    const archive = memoryArchive();
+    const { store, clock } = archive;
+    const [hot, warm, cold] = RULES.tiers;
+    const instead = (everyMs: number) => ({ rollup: { everyMs, keepsRaw: false } });
+    const rules = { ...RULES, tiers: [hot!, { ...warm!, ...instead(300_000) }, { ...cold!, ...instead(3_600_000) }] };
+    for (let n = 0; n < 4; n++) await archive.flush(n % 2 ? 'r-1' : 'r-2', 2);
+    const points = archive.ledger.filter(({ signal }) => signal === 'metrics').length * 3;
+    const rollupRows = async (everyMs: number): Promise<number> => {
+      const { segments } = await openCatalogue(store);
+      const entries = segments({ kind: 'rollup' });
+      expect(entries.map(({ rollup }) => rollup)).toEqual(entries.map(() => ({ everyMs })));
+      return entries.reduce((sum, { rowCount }) => sum + rowCount, 0);
+    };
+    clock.jumpTo(clock.nowMs() + 3 * DAY_MS);
+    await archive.upkeep({ rules });
+    // Each series has its own name and a point an hour.
+    expect(await rollupRows(300_000)).toBe(points);
+    expect((await openCatalogue(store)).segments({ signal: 'metrics' })).toEqual([]);
+    await archive.flush('r-1', 2);
+    clock.jumpTo(clock.nowMs() + 10 * DAY_MS);
+    await archive.upkeep({ rules });
+    expect(await rollupRows(3_600_000)).toBe(points + 2 * 3);
+    expect(await findings(store, clock.nowMs())).toEqual([]);
+    clock.jumpTo(clock.nowMs() + 20 * DAY_MS);
+    expect(await archive.upkeep({ rules })).toMatchObject({ state: 'done', skipped: [] });
+    expect((await readLiveSegments(store)).live.size).toBe(0);
+  });
 
   it('small segments of one hour become one, once, and the inputs go after the grace period', async () => {
     const archive = memoryArchive();
@@ -335,7 +394,7 @@ describe('upkeep', () => {
       });
       await expect(archive.upkeep({ store: dying })).rejects.toThrow('dead');
     }
-    expect(await archive.upkeep()).toMatchObject({ state: 'done', writtenSegments: 5 });
+    expect(await archive.upkeep()).toMatchObject({ state: 'done', writtenSegments: 8 });
     for (let epoch = 1; epoch <= 3; epoch++) {
       const late: CommitRecord = {
         ...{ format: 1, replica: UPKEEP_JOURNAL, epoch, number: 1, first: 1, last: 0, envelopes: {}, rawBytes: {} },
