@@ -19,6 +19,8 @@ const STORAGE_CLASS = {
   form: 'a class that is read without being restored first: not GLACIER, DEEP_ARCHIVE, Archive',
 };
 const AGGREGATION = { pattern: /^(none|raw|[1-9]\d{0,5}(s|m|h|d))$/, form: '`none` or an interval such as `5m`' };
+/** Of each: tenant, signal, or both; and days. */
+const RETENTION = /^[^=,\s]+=[1-9]\d{0,4}d(\s*,\s*[^=,\s]+=[1-9]\d{0,4}d)*$/;
 const SEAL_KEY_FORM = 'must be 32 bytes in base64';
 
 function checkSealKey(value: string): string | undefined {
@@ -446,6 +448,12 @@ export const SETTINGS = {
       form: 'a cron schedule of five fields',
       default: '0 2 * * *',
       help: 'When to do so, in UTC. Hourly keeps the number of small objects low.',
+    }),
+    retention: text({
+      env: ['STORAGE_RETENTION'],
+      pattern: RETENTION,
+      form: 'a list such as `logs=30d,team-a/traces=90d,team-b=400d`',
+      help: 'How long signals, tenants (`team-b=…`) or signals of tenants are kept, where that is not as long as the last tier keeps.',
     }),
     compactAfterMs: duration({
       default: 2 * HOUR_MS,

@@ -8,7 +8,7 @@ import { nearestOf } from './nearest.ts';
 import { CONFIG_FILE_ENV, KNOWN_ENV, KNOWN_SETTINGS, type KnownSetting, type Settings } from './registry.ts';
 import { storeSettingsOf } from './storage.ts';
 import { tierStoreSettingsOf, tierStoreWarnings } from './tier-stores.ts';
-import { rollupProblems } from './tiers.ts';
+import { tierProblems } from './tiers.ts';
 import { type FileValue, type FileValues, readYaml } from './yaml-file.ts';
 
 export interface LoadInput extends Surroundings {
@@ -178,7 +178,7 @@ function checkStores(settings: Settings, problems: string[], warnings: string[])
     storeSettingsOf(settings);
     tierStoreSettingsOf(settings);
     warnings.push(...tierStoreWarnings(settings));
-    problems.push(...rollupProblems(settings));
+    problems.push(...tierProblems(settings));
   } catch (error) {
     if (!isProxyError(error)) throw error;
     problems.push(error.message);

@@ -1,5 +1,6 @@
 /** How data ages under these settings. */
 import type { RollupRule, UpkeepRules } from '../archive/upkeep/plan.ts';
+import { SIGNALS } from '../core/envelope.ts';
 import { ZSTD_LEVELS } from './declaration.ts';
 import type { Settings } from './registry.ts';
 
@@ -37,6 +38,7 @@ export function upkeepRulesOf({ storageHot, storageWarm, storageCold, cleanup }:
   ];
   return {
     tiers: tiers.length === 0 ? [hot] : tiers,
+    kept: keptOf(cleanup.retention),
     compactAfterMs: cleanup.compactAfterMs,
     compactInputsMin: COMPACT_INPUTS_MIN,
   };
@@ -44,6 +46,24 @@ export function upkeepRulesOf({ storageHot, storageWarm, storageCold, cleanup }:
 
 function classOf({ storageClass }: { storageClass: string | undefined }): { storageClass?: string } {
   return storageClass === undefined ? {} : { storageClass };
+}
+
+/** The most particular first. */
+function keptOf(text: string | undefined): NonNullable<UpkeepRules['kept']> {
+  if (text === undefined) return [];
+  const rules = text.split(',').map((one) => {
+    const [what, days] = one.trim().split('=') as [string, string];
+    const [first, second] = what.split('/') as [string, string | undefined];
+    const signal = SIGNALS.find((name) => name === (second ?? first));
+    const tenant = second !== undefined || !signal ? first : undefined;
+    return {
+      ...(tenant === undefined ? {} : { tenant }),
+      ...(signal === undefined ? {} : { signal }),
+      days: Number.parseInt(days, 10),
+    };
+  });
+  const weight = ({ tenant, signal }: (typeof rules)[number]): number => (tenant ? 2 : 0) + (signal ? 1 : 0);
+  return rules.sort((a, b) => weight(b) - weight(a));
 }
 
 /** Undefined for `none` and `raw`. */
@@ -57,9 +77,16 @@ function rollupOf(aggregation: string, keepsRaw: boolean): { rollup?: RollupRule
   return everyMs === undefined ? {} : { rollup: { everyMs, keepsRaw } };
 }
 
-/** What cannot be, of how metrics are rolled up. */
-export function rollupProblems({ storageWarm, storageCold }: Settings): string[] {
+/** What cannot be, of how data ages. */
+export function tierProblems({ storageWarm, storageCold, cleanup }: Settings): string[] {
   const problems: string[] = [];
+  for (const one of cleanup.retention?.split(',') ?? []) {
+    const [what] = one.trim().split('=') as [string];
+    const [tenant, signal, more] = what.split('/');
+    if (signal !== undefined && (!tenant || more !== undefined || !SIGNALS.some((name) => name === signal))) {
+      problems.push(`STORAGE_RETENTION: ${what} is not a signal (${SIGNALS.join(', ')}) of a tenant`);
+    }
+  }
   const [warm, cold] = [everyMsOf(storageWarm.aggregation), everyMsOf(storageCold.aggregation)];
   for (const [name, { raw }, every] of [
     ['STORAGE_WARM', storageWarm, warm],

@@ -305,6 +305,22 @@ describe('roll-ups', () => {
   });
 });
 
+describe('retention', () => {
+  test('of signals, tenants, and signals of tenants, the most particular first', () => {
+    const { settings } = loaded({ STORAGE_RETENTION: 'logs=30d, team-b=400d,team-a/traces=90d,metrics=7d' });
+    expect(upkeepRulesOf(settings).kept).toEqual([
+      { tenant: 'team-a', signal: 'traces', days: 90 },
+      { tenant: 'team-b', days: 400 },
+      { signal: 'logs', days: 30 },
+      { signal: 'metrics', days: 7 },
+    ]);
+    expect(upkeepRulesOf(loaded({}).settings).kept).toEqual([]);
+    for (const wrong of ['logs', 'logs=30', 'logs=0d', 'a/b/logs=1d', 'a/log=1d', 'logs=1d,,', '/logs=1d']) {
+      expect(problemsOf({ STORAGE_RETENTION: wrong }), wrong).toHaveLength(1);
+    }
+  });
+});
+
 describe('printing', () => {
   test('no secret is shown anywhere', () => {
     const env = { DATADOG_API_KEY: KEY, SEAL_KEY, API_KEYS_ALLOWED: `${KEY}1,${KEY}2` };

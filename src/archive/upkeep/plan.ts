@@ -29,6 +29,8 @@ export interface RollupRule {
 export interface UpkeepRules {
   /** The tiers in use, young to old; at least one. */
   tiers: readonly TierRule[];
+  /** Age from which what these hold is let go, whatever the tiers say; the first that fits counts. */
+  kept?: readonly { tenant?: string; signal?: Signal; days: number }[];
   /** Segments of the first tier are merged once they are this old and this many lie in one partition. */
   compactAfterMs: number;
   compactInputsMin: number;
@@ -61,6 +63,12 @@ export interface UpkeepPlan {
   expired: SegmentEntry[];
 }
 
+/** How long a segment is kept, from when its youngest row was received. */
+export function keptMs({ tenant, signal }: Pick<SegmentEntry, 'tenant' | 'signal'>, rules: UpkeepRules): number {
+  const own = rules.kept?.find((rule) => (rule.tenant ?? tenant) === tenant && (rule.signal ?? signal) === signal);
+  return (own ?? rules.tiers.at(-1)!).days * DAY_MS;
+}
+
 export function planUpkeep(live: Iterable<LiveSegment>, rules: UpkeepRules, nowMs: number): UpkeepPlan {
   const merges = new Map<string, MergeJob>();
   const expired: SegmentEntry[] = [];
@@ -81,8 +89,8 @@ export function planUpkeep(live: Iterable<LiveSegment>, rules: UpkeepRules, nowM
     const own = companions.get(entry.key) ?? [];
     const receivedMaxMs = entry.receivedMaxMs ?? committedAtMs;
     const ageMs = nowMs - receivedMaxMs;
-    const target = rules.tiers.find(({ days }) => ageMs < days * DAY_MS);
-    if (!target) {
+    const target = rules.tiers.find(({ days }) => ageMs < days * DAY_MS) ?? rules.tiers.at(-1)!;
+    if (ageMs >= keptMs(entry, rules)) {
       expired.push(entry, ...own);
       continue;
     }

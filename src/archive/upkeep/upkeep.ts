@@ -15,10 +15,10 @@ import { type LiveSegments, readLiveSegments } from '../../store/live-segments.t
 import type { ObjectReader, ObjectStore } from '../../store/object-store.ts';
 import { isSegmentKey } from '../../store/segment-keys.ts';
 import type { Log } from '../../telemetry/log.ts';
-import { DAY_MS, mergedKey } from '../partition.ts';
+import { mergedKey } from '../partition.ts';
 import { compactCommits } from './compaction.ts';
 import { type MergeBounds, mergeSegments } from './merging.ts';
-import { planUpkeep, type UpkeepPlan, type UpkeepRules } from './plan.ts';
+import { keptMs, planUpkeep, type UpkeepPlan, type UpkeepRules } from './plan.ts';
 
 /** No replica can be called so. */
 export const UPKEEP_JOURNAL = '_upkeep';
@@ -236,8 +236,7 @@ class Upkeep {
     const { store, rules, clock, log } = this.#options;
     if (entry.ranges) return true;
     const stamped = await store.head(entry.key);
-    const keptMs = rules.tiers.at(-1)!.days * DAY_MS;
-    if (!stamped || clock.nowMs() - stamped.modifiedAtMs >= keptMs) return true;
+    if (!stamped || clock.nowMs() - stamped.modifiedAtMs >= keptMs(entry, rules)) return true;
     log.warn({ key: entry.key }, 'a segment says it is older than it is; it stays');
     return false;
   }

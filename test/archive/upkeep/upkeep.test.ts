@@ -420,6 +420,24 @@ describe('plan', () => {
     },
   });
 
+  it('lets go of signals and tenants at their own age', () => {
+    const kept = [
+      { tenant: 't', signal: 'logs' as const, days: 3 },
+      { tenant: 'u', days: 50 },
+      { signal: 'logs' as const, days: 30 },
+    ];
+    const expiredAt = (tenant: string, ageDays: number): boolean => {
+      const one = entry('cold', ageDays);
+      const live = { ...one, entry: { ...one.entry, tenant } };
+      const { expired, merges } = planUpkeep([live], { ...RULES, kept }, 0);
+      expect(merges).toEqual([]);
+      return expired.length > 0;
+    };
+    expect([expiredAt('t', 2.9), expiredAt('t', 3)]).toEqual([false, true]);
+    expect([expiredAt('u', 49), expiredAt('u', 50)]).toEqual([false, true]);
+    expect([expiredAt('v', 29), expiredAt('v', 30)]).toEqual([false, true]);
+  });
+
   it('moves by age, skips tiers that are not in use, makes nothing younger', () => {
     const plan = (tier: 'hot' | 'warm' | 'cold', ageDays: number, rules = RULES) => {
       const { merges, expired } = planUpkeep([entry(tier, ageDays)], rules, 0);
