@@ -300,6 +300,7 @@ class RunningApp implements App {
       journal,
       decode: this.#pool.decode,
       budget: this.#budget,
+      isShared: this.#fleet !== undefined,
       onFenced: () => {
         if (journal === this.#journal) this.#fence('fenced');
       },

@@ -16,9 +16,10 @@ import { MIB } from '../core/limits.ts';
 import type { Journal, JournalConsumer } from '../journal/journal.ts';
 import type { DecodeElsewhere } from '../record/decode-job.ts';
 import { opaqueBatch } from '../record/opaque.ts';
-import { commitPrefix } from '../store/commit-log.ts';
+import { commitPrefix, type DoubtfulEnvelope } from '../store/commit-log.ts';
+import { HashCollector } from '../store/hash-lists.ts';
 import type { Encoder } from './encoder.ts';
-import { type Cut, type CutStats, type FlushDeps, storeCut, untilStored } from './flush.ts';
+import { type Cut, type CutStats, type FlushDeps, storeCut, storeHashes, untilStored } from './flush.ts';
 
 export interface ArchiveOptions extends FlushDeps {
   journal: Journal;
@@ -31,6 +32,8 @@ export interface ArchiveOptions extends FlushDeps {
   flushRowsMax: number;
   /** Decoded batches held in memory, waiting or in the encoder. */
   heldBytesMax: number;
+  /** Other replicas may get retries of what is archived here, and this one of theirs. */
+  isShared: boolean;
   /** Another replica has taken the journal over: the archive has stopped. */
   onFenced?: () => void;
 }
@@ -79,7 +82,11 @@ interface OpenCut {
   rawBytesTotal: number;
   envelopes: Partial<Record<Signal, number>>;
   rawBytes: Partial<Record<Signal, number>>;
+  hashes: HashCollector | undefined;
 }
+
+/** What is beyond counts as heard: an archive is no place for a flood of tiny objects. */
+const DOUBTS_MAX = 256;
 
 export class Archive {
   readonly #options: ArchiveOptions;
@@ -319,6 +326,7 @@ export class Archive {
       rawBytesTotal: 0,
       envelopes: {},
       rawBytes: {},
+      hashes: this.#options.isShared ? new HashCollector() : undefined,
     };
     const open = this.#open;
     open.rows += batch.rowCount;
@@ -326,6 +334,7 @@ export class Archive {
     open.rawBytesTotal += head.rawBytes;
     open.envelopes[head.signal] = (open.envelopes[head.signal] ?? 0) + 1;
     open.rawBytes[head.signal] = (open.rawBytes[head.signal] ?? 0) + head.rawBytes;
+    open.hashes?.add(position, head);
     this.#encoder!.add({
       position,
       tenant: head.tenant,
@@ -368,7 +377,7 @@ export class Archive {
     const stats: CutStats = { envelopes: open?.envelopes ?? {}, rawBytes: open?.rawBytes ?? {} };
     if (!repeat) await consumer.commit(consumer.state.position, { nextCommit: cut.number, cut } satisfies Note);
     this.#flushingBytes = open?.heldBytes ?? 0;
-    this.#flushing = this.#finishFlush(cut, stats)
+    this.#flushing = this.#finishFlush(cut, stats, open?.hashes)
       .catch((error) => {
         if (this.#stopping.signal.aborted) return;
         if (!isProxyError(error)) throw error;
@@ -393,11 +402,17 @@ export class Archive {
     if (repeat) await this.#flushing;
   }
 
-  async #finishFlush(cut: Cut, stats: CutStats): Promise<void> {
+  async #finishFlush(cut: Cut, stats: CutStats, hashes: HashCollector | undefined): Promise<void> {
     const { journal, clock, metrics } = this.#options;
+    const { signal } = this.#stopping;
     const startedAtMs = clock.monotonicMs();
-    const segments = this.#encoder!.build(cut.first, cut.last);
-    const record = await storeCut(this.#options, journal.identity, cut, stats, segments, this.#stopping.signal);
+    cut.doubts ??= await this.#doubtsOf(cut);
+    if (hashes) {
+      const doubtful = new Set(cut.doubts.map(({ position }) => position));
+      await storeHashes(this.#options, journal.identity, cut, hashes.encode(journal.identity, doubtful), signal);
+    }
+    const segments = this.#encoder!.build(cut.first, cut.last, cut.doubts);
+    const record = await storeCut(this.#options, journal.identity, cut, stats, segments, signal);
     this.#nextCommit = cut.number + 1;
     await this.#consumer!.commit(cut.last, { nextCommit: this.#nextCommit } satisfies Note);
     this.#lastFlushAtMs = clock.nowMs();
@@ -413,6 +428,20 @@ export class Archive {
       this.#storedTotal += entry.sizeBytes;
     }
     if (this.#storedTotal > 0) metrics.compressionRatio.set(this.#rawTotal / this.#storedTotal);
+  }
+
+  async #doubtsOf({ first, last }: Cut): Promise<DoubtfulEnvelope[]> {
+    const { journal, isShared, log } = this.#options;
+    if (!isShared) return [];
+    const { replica, epoch } = journal.identity;
+    const found = await journal.doubtful(first, last);
+    if (found.length > DOUBTS_MAX) log.warn({ count: found.length }, 'too many answers were not heard to tell retries');
+    return found.slice(0, DOUBTS_MAX).map(({ position, bodyHash, receivedAtMs }) => ({
+      bodyHash,
+      receivedAtMs,
+      journal: `${replica}-${epoch}`,
+      position,
+    }));
   }
 
   async #startOver(cut: Cut): Promise<void> {

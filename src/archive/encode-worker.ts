@@ -4,12 +4,13 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { createParquetCodec } from '../codec/parquet-codec.ts';
 import type { Position } from '../core/envelope.ts';
 import { WORKER_NICENESS } from '../core/limits.ts';
+import type { DoubtfulEnvelope } from '../store/commit-log.ts';
 import { type AddedEnvelope, type BuildOptions, type BuiltSegment, SegmentBuilder } from './segment-builder.ts';
 
 export type EncodeRequest =
   | { kind: 'add'; envelope: AddedEnvelope }
   /** Build the cut; each segment is answered as it is made, `next` asks for the one after. */
-  | { kind: 'build'; first: Position; last: Position }
+  | { kind: 'build'; first: Position; last: Position; doubts: readonly DoubtfulEnvelope[] }
   | { kind: 'next' };
 
 export type EncodeAnswer = { kind: 'segment'; segment: BuiltSegment } | { kind: 'done' };
@@ -41,7 +42,7 @@ if (parentPort) {
       builder.add(request.envelope);
       return;
     }
-    if (request.kind === 'build') running = builder.build(request.first, request.last);
+    if (request.kind === 'build') running = builder.build(request.first, request.last, request.doubts);
     step();
   });
 }

@@ -3,6 +3,7 @@ import { Worker } from 'node:worker_threads';
 import { batchTransferList } from '../core/columns.ts';
 import type { Position } from '../core/envelope.ts';
 import { ProxyError } from '../core/errors.ts';
+import type { DoubtfulEnvelope } from '../store/commit-log.ts';
 import type { EncodeAnswer, EncodeRequest } from './encode-worker.ts';
 import type { AddedEnvelope, BuildOptions, BuiltSegment } from './segment-builder.ts';
 
@@ -10,7 +11,7 @@ export interface Encoder {
   /** The batch's buffers are transferred: it is gone for the caller. */
   add(envelope: AddedEnvelope): void;
   /** Segments of the cut, one at a time. Throws WORKER_LOST when the worker ended. */
-  build(first: Position, last: Position): AsyncGenerator<BuiltSegment>;
+  build(first: Position, last: Position, doubts: readonly DoubtfulEnvelope[]): AsyncGenerator<BuiltSegment>;
   close(): Promise<void>;
 }
 
@@ -45,8 +46,8 @@ export function createEncoder(options: BuildOptions, heapMiBMax: number): Encode
       if (lost) return;
       worker.postMessage({ kind: 'add', envelope } satisfies EncodeRequest, batchTransferList(envelope.batch));
     },
-    build: async function* (first, last) {
-      let answer = await ask({ kind: 'build', first, last });
+    build: async function* (first, last, doubts) {
+      let answer = await ask({ kind: 'build', first, last, doubts });
       while (answer.kind === 'segment') {
         yield answer.segment;
         answer = await ask({ kind: 'next' });

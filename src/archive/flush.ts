@@ -6,10 +6,11 @@
  * and so not there; after it, only the position is behind, and the repeat finds its own record.
  */
 import type { Clock } from '../core/clock.ts';
-import type { Position, Signal } from '../core/envelope.ts';
+import type { JournalIdentity, Position, Signal } from '../core/envelope.ts';
 import { isProxyError, messageOf, ProxyError } from '../core/errors.ts';
 import type { Random } from '../core/random.ts';
-import { type CommitRecord, commitKey, type SegmentEntry } from '../store/commit-log.ts';
+import { type CommitRecord, commitKey, type DoubtfulEnvelope, type SegmentEntry } from '../store/commit-log.ts';
+import { hashListKey } from '../store/hash-lists.ts';
 import type { ObjectStore } from '../store/object-store.ts';
 import type { Log } from '../telemetry/log.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
@@ -22,6 +23,8 @@ export interface Cut {
   /** Number its commit record will have. */
   number: number;
   cutAtMs: number;
+  /** Known once it was asked for; a repeat makes the same segments of them. */
+  doubts?: DoubtfulEnvelope[];
 }
 
 export interface CutStats {
@@ -88,6 +91,18 @@ async function putCommit(store: ObjectStore, key: string, record: CommitRecord):
     if (found.first === record.first && found.last === record.last && found.fencedBy === undefined) return found;
     throw new ProxyError('JOURNAL_FENCED', `commit ${key} is there already, by ${found.fencedBy ?? 'another writer'}`);
   }
+}
+
+/** For others to recognise by what in their doubts came back to us. Before the record: whoever sees that finds this. */
+export async function storeHashes(
+  deps: FlushDeps,
+  identity: JournalIdentity,
+  cut: Cut,
+  bytes: Uint8Array,
+  signal: AbortSignal,
+): Promise<void> {
+  const key = hashListKey(identity, cut.number, cut.cutAtMs);
+  await untilStored(deps, signal, () => deps.store.put(key, bytes));
 }
 
 /** Stores the cut's segments and its commit record; resolves to the record that is live. */

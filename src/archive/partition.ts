@@ -27,7 +27,7 @@ export function ownHours(rowsByHour: ReadonlyMap<number, number>, hoursMax: numb
 }
 
 /**
- * `<tenant>/<signal>/tier=hot/dt=YYYY-MM-DD/hour=HH/<replica>-<epoch>-<first>-<last>[-late][-by-<writer>].parquet`. The writer is named
+ * `<tenant>/<signal>/tier=hot/dt=YYYY-MM-DD/hour=HH/<replica>-<epoch>-<first>-<last>[-late][-doubt-<position>][-by-<writer>].parquet`. The writer is named
  * where it is not the journal's own: what the dead one had put under its own name, without a record, must not be in the way.
  */
 export function segmentKey(parts: {
@@ -39,11 +39,13 @@ export function segmentKey(parts: {
   first: number;
   last: number;
   late: boolean;
+  /** Position of the one envelope in it, which is in doubt. */
+  doubt?: number | undefined;
   writer?: string | undefined;
 }): string {
   const iso = new Date(parts.hour * HOUR_MS).toISOString();
   const range = `${pad(parts.first)}-${pad(parts.last)}`;
-  const name = `${parts.replica}-${parts.epoch}-${range}${parts.late ? '-late' : ''}${parts.writer ? `-by-${parts.writer}` : ''}`;
+  const name = `${parts.replica}-${parts.epoch}-${range}${parts.late ? '-late' : ''}${parts.doubt === undefined ? '' : `-doubt-${parts.doubt}`}${parts.writer ? `-by-${parts.writer}` : ''}`;
   return `${parts.tenant}/${parts.signal}/tier=hot/dt=${iso.slice(0, 10)}/hour=${iso.slice(11, 13)}/${name}.parquet`;
 }
 

@@ -9,7 +9,7 @@ import { letGoOfBatch } from '../core/buffers.ts';
 import type { ColumnBatch } from '../core/columns.ts';
 import { type JournalIdentity, type Position, SIGNALS, type Signal } from '../core/envelope.ts';
 import { SEGMENT_COLUMNS } from '../record/schema.ts';
-import type { SegmentEntry } from '../store/commit-log.ts';
+import type { DoubtfulEnvelope, SegmentEntry } from '../store/commit-log.ts';
 import { mergeSelections, type RowSelection, selectedCount } from './merge.ts';
 import { HOUR_MS, hourOf, ownHours, segmentKey } from './partition.ts';
 
@@ -58,10 +58,12 @@ export class SegmentBuilder {
     this.#held.push(envelope);
   }
 
-  /** Builds the segments of [first, last] and lets go of what they hold. */
-  *build(first: Position, last: Position): Generator<BuiltSegment> {
-    const cut = this.#held.filter((envelope) => envelope.position >= first && envelope.position <= last);
+  /** Builds the segments of [first, last] and lets go of what they hold. Each envelope in doubt has its own. */
+  *build(first: Position, last: Position, doubts: readonly DoubtfulEnvelope[] = []): Generator<BuiltSegment> {
+    const inCut = this.#held.filter((envelope) => envelope.position >= first && envelope.position <= last);
     this.#held = this.#held.filter((envelope) => envelope.position > last);
+    const doubtAt = new Map(doubts.map((doubt) => [doubt.position, doubt]));
+    const cut = inCut.filter(({ position }) => !doubtAt.has(position));
     for (const signal of SIGNALS) {
       const tenants = new Map<string, AddedEnvelope[]>();
       for (const envelope of cut) {
@@ -74,6 +76,11 @@ export class SegmentBuilder {
         yield* this.#buildSignal(signal, tenant, tenants.get(tenant)!, first, last);
       }
     }
+    for (const envelope of inCut) {
+      const doubt = doubtAt.get(envelope.position);
+      if (!doubt || envelope.batch.rowCount === 0) continue;
+      yield* this.#buildSignal(envelope.signal, envelope.tenant, [envelope], first, last, doubt);
+    }
   }
 
   *#buildSignal(
@@ -82,6 +89,7 @@ export class SegmentBuilder {
     envelopes: readonly AddedEnvelope[],
     first: Position,
     last: Position,
+    doubt?: DoubtfulEnvelope,
   ): Generator<BuiltSegment> {
     const { identity, writer, zstdLevel, rowGroupRowsMax, hoursMax, keepsBatches } = this.#options;
     const hours = envelopes.map((envelope) => hoursOfRows(envelope));
@@ -108,7 +116,7 @@ export class SegmentBuilder {
       }
       const late = group === LATE;
       const hour = late ? lateHour : group;
-      const key = segmentKey({ tenant, signal, hour, ...identity, first, last, late, writer });
+      const key = segmentKey({ tenant, signal, hour, ...identity, first, last, late, doubt: doubt?.position, writer });
       const times = timeRange(selections);
       const batch = mergeSelections(SEGMENT_COLUMNS[signal], selections);
       const bytes = this.#codec.encode(SEGMENT_COLUMNS[signal], batch, {
@@ -128,6 +136,7 @@ export class SegmentBuilder {
           crc32: crc32(bytes),
           timeMinMs: times.min,
           timeMaxMs: times.max,
+          ...(doubt ? { doubt } : {}),
         },
         bytes,
       };

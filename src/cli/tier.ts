@@ -102,11 +102,13 @@ function lineOf({ merges, mergedSegments, writtenSegments, mergedBytes, writtenB
 
 function told(summary: UpkeepSummary): string {
   if (summary.state === 'busy') return 'Another process is at it.';
-  const { expiredSegments, expiredBytes, deletedObjects, deletedBytes, deletedRecords, skipped } = summary;
+  const { expiredSegments, expiredBytes, doubledSegments, deletedObjects, deletedBytes, deletedRecords, skipped } =
+    summary;
   return [
     lineOf(summary),
     `${expiredSegments} segments expired (${humanBytes(expiredBytes)})`,
     `${deletedObjects} objects deleted (${humanBytes(deletedBytes)})`,
+    ...(doubledSegments > 0 ? [`${doubledSegments} segments let go: their envelopes are there a second time`] : []),
     ...(deletedRecords > 0 ? [`${deletedRecords} commit records gave way to a checkpoint`] : []),
     ...skipped.map((partition) => `left as it is: ${partition}`),
     ...(summary.state === 'done' ? [] : [`ended early: ${summary.state}`]),

@@ -18,7 +18,14 @@ import {
   parseChunkKey,
 } from './chunk.ts';
 import { ChunkIndex } from './chunk-index.ts';
-import type { AppendResult, Journal, JournalConsumer, JournalUsage, ReadLimits } from './journal.ts';
+import type {
+  AppendResult,
+  Journal,
+  JournalConsumer,
+  JournalUsage,
+  ReadLimits,
+  UnconfirmedEnvelope,
+} from './journal.ts';
 import { MemoryConsumers } from './memory-consumers.ts';
 
 export interface AdoptedJournalOptions {
@@ -93,6 +100,7 @@ export async function adoptJournal(options: AdoptedJournalOptions): Promise<Adop
   }
   if (sequence === 0) return undefined;
   const index = new ChunkIndex();
+  const unheard = new Map<Position, UnconfirmedEnvelope>();
   let quarantined = 0;
   for (; ; sequence++) {
     const bytes = await chunkOrFence(options, sequence);
@@ -116,9 +124,15 @@ export async function adoptJournal(options: AdoptedJournalOptions): Promise<Adop
       frameBytes: chunk.frameBytes,
       receivedAtMs: chunk.entries.map(({ head }) => head.receivedAtMs),
     });
+    for (const { position, head } of chunk.entries) {
+      unheard.set(position, { position, bodyHash: head.bodyHash, receivedAtMs: head.receivedAtMs });
+    }
+    for (const [from, to, epoch] of chunk.heard) {
+      for (let position = from; epoch === undefined && position <= to; position++) unheard.delete(position);
+    }
   }
   if (index.count === 0) return undefined;
-  return new Adopted(options, await options.archivedTo(), index, quarantined);
+  return new Adopted(options, await options.archivedTo(), index, quarantined, [...unheard.values()]);
 }
 
 /** The chunk; undefined: here it ends, by a fence of ours or of an adopter before us. */
@@ -184,14 +198,22 @@ class Adopted implements AdoptedJournal {
   readonly #end: Position;
   readonly #quarantined: number;
   readonly #archivedTo: Position;
+  readonly #unheard: readonly UnconfirmedEnvelope[];
   #loaded: { sequence: number; entries: JournalEntry[] } | undefined;
   #isClosed = false;
 
-  constructor(options: AdoptedJournalOptions, archivedTo: Position, index: ChunkIndex, quarantined: number) {
+  constructor(
+    options: AdoptedJournalOptions,
+    archivedTo: Position,
+    index: ChunkIndex,
+    quarantined: number,
+    unheard: readonly UnconfirmedEnvelope[],
+  ) {
     this.#options = options;
     this.identity = options.identity;
     this.#index = index;
     this.#quarantined = quarantined;
+    this.#unheard = unheard;
     this.#start = index.oldest!.first;
     this.#archivedTo = archivedTo;
     this.#end = Math.max(archivedTo, index.end);
@@ -251,6 +273,11 @@ class Adopted implements AdoptedJournal {
   }
 
   confirm(): void {}
+
+  /** The last answers before the end were told nowhere. */
+  async doubtful(first: Position, last: Position): Promise<UnconfirmedEnvelope[]> {
+    return this.#unheard.filter(({ position }) => position >= first && position <= last);
+  }
 
   unconfirmedAtOpen(): [] {
     return [];

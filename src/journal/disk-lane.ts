@@ -470,6 +470,10 @@ export class DiskJournal implements Journal {
     this.#parts.confirmations.confirm(position);
   }
 
+  doubtful(): Promise<UnconfirmedEnvelope[]> {
+    return Promise.resolve([]);
+  }
+
   unconfirmedAtOpen(): UnconfirmedEnvelope[] {
     return this.#parts.unconfirmedAtOpen;
   }

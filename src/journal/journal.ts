@@ -75,6 +75,11 @@ export interface Journal {
   confirm(position: Position, epoch?: number): void;
   /** At open: what the previous process accepted but did not confirm, within the retry window. */
   unconfirmedAtOpen(): UnconfirmedEnvelope[];
+  /**
+   * Of these durable positions, those whose answer is not known to have been heard; answers that are being sent are waited for, a
+   * moment. `[]` where only this journal's next life would meet the retries: there they are told at the door.
+   */
+  doubtful(first: Position, last: Position): Promise<UnconfirmedEnvelope[]>;
   /** Bytes between a consumer's position and the end: its backlog. */
   backlog(position: Position): { entries: number; bytes: number; oldestReceivedAtMs: number | undefined };
   usage(): JournalUsage;

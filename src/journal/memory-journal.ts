@@ -122,6 +122,10 @@ class MemoryJournal implements Journal {
     // Nothing is told to a next process.
   }
 
+  doubtful(): Promise<[]> {
+    return Promise.resolve([]);
+  }
+
   unconfirmedAtOpen(): [] {
     return [];
   }

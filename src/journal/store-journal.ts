@@ -28,6 +28,9 @@ const FIRST_SEQUENCE = 1;
 /** What an entry weighs besides its body: its head, roughly. */
 const HEAD_BYTES = 1024;
 const DELETE_AGAIN_AFTER_MS = 5_000;
+/** So long is an answer waited for that is being sent while its envelope is archived. */
+const ANSWERS_WITHIN_MS = 1_000;
+const ANSWERS_LOOK_EVERY_MS = 50;
 /** How long closing waits for the store before what is not durable is refused. */
 const CLOSE_WITHIN_MS = 5_000;
 
@@ -57,6 +60,8 @@ class StoreJournal implements Journal {
   readonly #waiters = new PositionWaiters();
   /** The chunk that was read back last: consumers read one after another. */
   #loaded: { sequence: number; entries: JournalEntry[] } | undefined;
+  /** Not known to have been heard, of what is not archived yet. */
+  readonly #unheard = new Map<Position, UnconfirmedEnvelope>();
   #end: Position = 0;
   /** All before it are passed by every consumer. */
   #start: Position = 1;
@@ -119,7 +124,12 @@ class StoreJournal implements Journal {
 
   #durable(chunk: IndexedChunk, entries: JournalEntry[]): void {
     this.#index.add(chunk);
-    for (const entry of entries) this.#recent.add(entry);
+    for (const entry of entries) {
+      this.#recent.add(entry);
+      const { position, head } = entry;
+      const { bodyHash, receivedAtMs } = head;
+      this.#unheard.set(position, { position, bodyHash, receivedAtMs });
+    }
     this.#end = chunk.last;
     this.#waiters.reach(this.#end);
     // The one before may have waited for a newer one.
@@ -190,6 +200,10 @@ class StoreJournal implements Journal {
 
   #free(): void {
     this.#start = Math.max(this.#start, (this.#consumers.passed() ?? 0) + 1);
+    for (const position of this.#unheard.keys()) {
+      if (position >= this.#start) break;
+      this.#unheard.delete(position);
+    }
     this.#options.metrics.journalBytes.set(this.#bytes());
     this.#deleting ??= this.#deletePassed().finally(() => {
       this.#deleting = undefined;
@@ -215,6 +229,21 @@ class StoreJournal implements Journal {
 
   confirm(position: Position, epoch?: number): void {
     this.#writer.confirm(position, epoch);
+    if (epoch === undefined) this.#unheard.delete(position);
+  }
+
+  async doubtful(first: Position, last: Position): Promise<UnconfirmedEnvelope[]> {
+    const { clock } = this.#options;
+    const within = (): UnconfirmedEnvelope[] =>
+      [...this.#unheard.values()].filter(({ position }) => position >= first && position <= last);
+    for (let waitedMs = 0; waitedMs < ANSWERS_WITHIN_MS && within().length > 0; waitedMs += ANSWERS_LOOK_EVERY_MS) {
+      await clock.sleep(ANSWERS_LOOK_EVERY_MS, this.#stopping.signal).catch(() => {});
+      if (this.#stopping.signal.aborted) break;
+    }
+    const found = within();
+    // What is archived as doubtful stays so, whatever is heard later.
+    for (const position of this.#unheard.keys()) if (position <= last) this.#unheard.delete(position);
+    return found;
   }
 
   unconfirmedAtOpen(): UnconfirmedEnvelope[] {

@@ -22,8 +22,9 @@ export interface Catalogue {
 
 /** STORE_INVALID when a commit record is damaged or missing. */
 export async function openCatalogue(reader: ObjectReader): Promise<Catalogue> {
-  const { live, commitCount } = await readLiveSegments(reader);
-  const all = [...live.values()].map(({ entry }) => entry).sort((a, b) => (a.key < b.key ? -1 : 1));
+  const { live, leftOut, commitCount } = await readLiveSegments(reader);
+  const entries = [...live.values()].map(({ entry }) => entry).filter(({ key }) => !leftOut.has(key));
+  const all = entries.sort((a, b) => (a.key < b.key ? -1 : 1));
   return {
     commitCount,
     segments: (filter = {}) =>

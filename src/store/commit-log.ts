@@ -20,6 +20,15 @@ export interface Rollup {
   of?: string;
 }
 
+/** The one envelope of a segment whose answer may not have been heard (doubts.ts). */
+export interface DoubtfulEnvelope {
+  bodyHash: string;
+  receivedAtMs: number;
+  /** `replica-epoch`, and its position there. */
+  journal: string;
+  position: Position;
+}
+
 export interface SegmentEntry {
   /** Key of the object in the store. */
   key: string;
@@ -39,10 +48,11 @@ export interface SegmentEntry {
   ranges?: JournalRange[];
   /** Metric roll-ups instead of rows as they were sent. */
   rollup?: Rollup;
+  doubt?: DoubtfulEnvelope;
 }
 
-/** `…/<replica>-<epoch>-<first>-<last>[-late][-by-<writer>].parquet`, as archive/partition.ts names what a flush writes. */
-const FLUSHED_NAME = /\/([a-z0-9-]+)-(\d+)-(\d+)-(\d+)(?:-late)?(?:-by-[^/]+)?\.parquet$/;
+/** `…/<replica>-<epoch>-<first>-<last>[-late][-doubt-<position>][-by-<writer>].parquet`, as archive/partition.ts names what a flush writes. */
+const FLUSHED_NAME = /\/([a-z0-9-]+)-(\d+)-(\d+)-(\d+)(?:-late)?(?:-doubt-\d+)?(?:-by-[^/]+)?\.parquet$/;
 
 /** Where the rows of a segment come from; empty when it does not tell. */
 export function rangesOf(entry: SegmentEntry): readonly JournalRange[] {

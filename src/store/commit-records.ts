@@ -5,7 +5,15 @@
 import { z } from 'zod';
 import { type JournalIdentity, type Position, SIGNALS } from '../core/envelope.ts';
 import { isProxyError, messageOf, ProxyError } from '../core/errors.ts';
-import { type CommitRecord, commitKey, commitPrefix, type Rollup, type SegmentEntry, TIERS } from './commit-log.ts';
+import {
+  type CommitRecord,
+  commitKey,
+  commitPrefix,
+  type DoubtfulEnvelope,
+  type Rollup,
+  type SegmentEntry,
+  TIERS,
+} from './commit-log.ts';
 import type { ObjectReader, ObjectStore } from './object-store.ts';
 
 const LAST_TRIES_MAX = 5;
@@ -30,6 +38,14 @@ export const entryShape = z.strictObject({
   receivedMaxMs: z.number().optional(),
   ranges: z.array(z.strictObject({ replica: z.string().min(1), epoch: count, first: count, last: count })).optional(),
   rollup: z.strictObject({ everyMs: count.min(1), of: z.string().min(1).optional() }).optional(),
+  doubt: z
+    .strictObject({
+      bodyHash: z.string().min(1),
+      receivedAtMs: z.number(),
+      journal: z.string().min(1),
+      position: count,
+    })
+    .optional(),
 });
 const recordShape = z.strictObject({
   format: z.literal(1),
@@ -63,11 +79,16 @@ export function orderedEntry(entry: SegmentEntry): SegmentEntry {
       ? {}
       : { ranges: entry.ranges.map(({ replica, epoch, first, last }) => ({ replica, epoch, first, last })) }),
     ...(entry.rollup === undefined ? {} : { rollup: orderedRollup(entry.rollup) }),
+    ...(entry.doubt === undefined ? {} : { doubt: orderedDoubt(entry.doubt) }),
   };
 }
 
 function orderedRollup({ everyMs, of }: Rollup): Rollup {
   return { everyMs, ...(of === undefined ? {} : { of }) };
+}
+
+function orderedDoubt({ bodyHash, receivedAtMs, journal, position }: DoubtfulEnvelope): DoubtfulEnvelope {
+  return { bodyHash, receivedAtMs, journal, position };
 }
 
 export function encodeCommit(record: CommitRecord): Uint8Array {

@@ -8,6 +8,7 @@ import { isProxyError } from '../core/errors.ts';
 import { type Checkpoint, type JournalEnd, latestCheckpoint, listCheckpoints } from './checkpoints.ts';
 import { commitPrefix, type SegmentEntry } from './commit-log.ts';
 import { readCommits } from './commit-records.ts';
+import { doubtsLeftOut } from './doubts.ts';
 import type { ObjectReader } from './object-store.ts';
 
 export interface LiveSegment {
@@ -19,6 +20,8 @@ export interface LiveSegment {
 export interface LiveSegments {
   /** By key. */
   live: Map<string, LiveSegment>;
+  /** Those of `live` that no query sees: their envelope is there a second time (doubts.ts). */
+  leftOut: Set<string>;
   /** Keys that records replaced, and when: no query sees them any more. */
   replaced: Map<string, number>;
   /** Replaced keys that no record added until now. */
@@ -72,5 +75,7 @@ async function readBehind(reader: ObjectReader, checkpoint: Checkpoint | undefin
   for (const key of replacedNow) if (!live.has(key)) unseen.add(key);
   for (const key of unseen) if (live.has(key)) unseen.delete(key);
   for (const key of replaced.keys()) live.delete(key);
-  return { live, replaced, unseen, journals, commitCount, checkpoint };
+  const entries = [...live.values()].map(({ entry }) => entry);
+  const leftOut = await doubtsLeftOut(reader, entries);
+  return { live, leftOut, replaced, unseen, journals, commitCount, checkpoint };
 }

@@ -1,7 +1,7 @@
 /**
  * Three replicas that share nothing but a bucket, under load from many agents, and one misfortune after the other, drawn from a seed.
- * At the end, by the test's own ledger: each envelope that was acknowledged is in the archive (at most as often as it was sent, since
- * a retry to another replica is not told yet) and at the vendor, and the store verifies.
+ * At the end, by the test's own ledger: each envelope that was acknowledged is in the archive exactly once, wherever its
+ * sender came back with it, and at the vendor, and the store verifies.
  */
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';

@@ -53,6 +53,27 @@ async function keys(store: ObjectStore): Promise<string[]> {
   return found;
 }
 
+describe('answers that nobody is known to have heard', () => {
+  it('are told of a journal that goes on, and of one that is taken over', async () => {
+    const store = createMemoryStore({ clock: systemClock });
+    const { journal } = await live(store);
+    for (let n = 1; n <= 6; n++) await journal.append(envelopeOf(`body ${n}`));
+    for (const position of [1, 2, 4]) journal.confirm(position);
+    const positions = async (of: Journal, first: number, last: number): Promise<number[]> =>
+      (await of.doubtful(first, last)).map(({ position }) => position);
+    const started = performance.now();
+    expect(await positions(journal, 1, 3)).toEqual([3]);
+    // Those that are under way are waited for, but not for long.
+    expect(performance.now() - started).toBeLessThan(10_000);
+    // The next chunk says what was heard.
+    await journal.append(envelopeOf('body 7'));
+    const adopted = (await adopt(store))!;
+    expect(await positions(adopted, 1, 7)).toEqual([3, 5, 6, 7]);
+    expect((await adopted.doubtful(5, 5))[0]).toMatchObject({ bodyHash: envelopeOf('body 5').head.bodyHash });
+    await journal.close();
+  });
+});
+
 describe('a journal that is taken over', () => {
   it('holds all that was acknowledged, and nothing can be acknowledged there any more', async () => {
     const store = createMemoryStore({ clock: systemClock });

@@ -6,6 +6,7 @@
  */
 import type { Signal } from '../../core/envelope.ts';
 import { rangesOf, type SegmentEntry, type Tier } from '../../store/commit-log.ts';
+import { DOUBT_SETTLED_MS } from '../../store/doubts.ts';
 import type { LiveSegment } from '../../store/live-segments.ts';
 import { DAY_MS } from '../partition.ts';
 
@@ -61,6 +62,8 @@ export interface MergeJob {
 export interface UpkeepPlan {
   merges: MergeJob[];
   expired: SegmentEntry[];
+  /** Envelopes that were in doubt, and are there a second time. */
+  doubled: SegmentEntry[];
 }
 
 /** How long a segment is kept, from when its youngest row was received. */
@@ -69,9 +72,16 @@ export function keptMs({ tenant, signal }: Pick<SegmentEntry, 'tenant' | 'signal
   return (own ?? rules.tiers.at(-1)!).days * DAY_MS;
 }
 
-export function planUpkeep(live: Iterable<LiveSegment>, rules: UpkeepRules, nowMs: number): UpkeepPlan {
+/** `leftOut`: keys of those whose envelope is there a second time. */
+export function planUpkeep(
+  live: Iterable<LiveSegment>,
+  rules: UpkeepRules,
+  nowMs: number,
+  leftOut: ReadonlySet<string> = new Set(),
+): UpkeepPlan {
   const merges = new Map<string, MergeJob>();
   const expired: SegmentEntry[] = [];
+  const doubled: SegmentEntry[] = [];
   const first = rules.tiers[0]!;
   const rankOf = (tier: Tier): number => rules.tiers.findIndex((rule) => rule.tier === tier);
   const all = [...live];
@@ -86,6 +96,12 @@ export function planUpkeep(live: Iterable<LiveSegment>, rules: UpkeepRules, nowM
   }
   for (const { entry, committedAtMs } of all) {
     if (entry.rollup?.of !== undefined) continue;
+    if (leftOut.has(entry.key)) {
+      doubled.push(entry);
+      continue;
+    }
+    // Its sender may still come back with it.
+    if (entry.doubt && nowMs - entry.doubt.receivedAtMs < DOUBT_SETTLED_MS) continue;
     const own = companions.get(entry.key) ?? [];
     const receivedMaxMs = entry.receivedMaxMs ?? committedAtMs;
     const ageMs = nowMs - receivedMaxMs;
@@ -123,7 +139,7 @@ export function planUpkeep(live: Iterable<LiveSegment>, rules: UpkeepRules, nowM
   for (const { inputs } of jobs) inputs.sort((a, b) => compare(orderOf(a), orderOf(b)));
   // The oldest first: what waits longest takes most room.
   jobs.sort((a, b) => compare(`${a.day}/${a.hour}/${a.signal}`, `${b.day}/${b.hour}/${b.signal}`));
-  return { merges: jobs, expired: expired.sort((a, b) => compare(a.key, b.key)) };
+  return { merges: jobs, doubled, expired: expired.sort((a, b) => compare(a.key, b.key)) };
 }
 
 function filedUnder(entry: SegmentEntry): { day: string; hour: string | undefined } | undefined {

@@ -10,6 +10,8 @@ import { isProxyError, messageOf, ProxyError } from '../../core/errors.ts';
 import { latestCheckpoint } from '../../store/checkpoints.ts';
 import type { CommitRecord, SegmentEntry } from '../../store/commit-log.ts';
 import { appendCommit, fenceCommits, readCommits } from '../../store/commit-records.ts';
+import { HASHES_KEPT_MS } from '../../store/doubts.ts';
+import { HASHES_PREFIX, hashListTimeMs } from '../../store/hash-lists.ts';
 import { type HeldLease, type LeaseDeps, LeaseWatch, leaseKey, readLease, tryLease } from '../../store/leases.ts';
 import { type LiveSegments, readLiveSegments } from '../../store/live-segments.ts';
 import type { ObjectReader, ObjectStore } from '../../store/object-store.ts';
@@ -57,6 +59,8 @@ export interface UpkeepSummary {
   writtenBytes: number;
   expiredSegments: number;
   expiredBytes: number;
+  /** Of envelopes that their senders had sent to two replicas. */
+  doubledSegments: number;
   deletedObjects: number;
   deletedBytes: number;
   /** Commit records that a checkpoint holds. */
@@ -68,7 +72,15 @@ export interface UpkeepSummary {
 export async function runUpkeep(options: UpkeepOptions): Promise<UpkeepSummary> {
   const summary: UpkeepSummary = {
     ...{ state: 'done', merges: 0, mergedSegments: 0, mergedBytes: 0, writtenSegments: 0, writtenBytes: 0 },
-    ...{ expiredSegments: 0, expiredBytes: 0, deletedObjects: 0, deletedBytes: 0, deletedRecords: 0, skipped: [] },
+    ...{
+      expiredSegments: 0,
+      expiredBytes: 0,
+      doubledSegments: 0,
+      deletedObjects: 0,
+      deletedBytes: 0,
+      deletedRecords: 0,
+      skipped: [],
+    },
   };
   const lease = await takeLease(options);
   if (!lease) return { ...summary, state: 'busy' };
@@ -95,7 +107,7 @@ export async function planNow(
   nowMs: number,
 ): Promise<UpkeepPlan & { segments: LiveSegments }> {
   const segments = await readLiveSegments(store);
-  return { ...planUpkeep(segments.live.values(), rules, nowMs), segments };
+  return { ...planUpkeep(segments.live.values(), rules, nowMs, segments.leftOut), segments };
 }
 
 /** Waits for a holder that may be gone for as long as a lease lasts; undefined when it shows that it is not. */
@@ -164,6 +176,14 @@ class Upkeep {
   async run(): Promise<void> {
     const { store, rules, clock, graceMs, recordsPerCheckpointMin } = this.#options;
     const plan = await planNow(store, rules, clock.nowMs());
+    for (let i = 0; i < plan.doubled.length; i += EXPIRED_PER_RECORD_MAX) {
+      if (this.#mayNotGoOn()) return;
+      const entries = plan.doubled.slice(i, i + EXPIRED_PER_RECORD_MAX);
+      await this.#commit([], entries);
+      this.#summary.doubledSegments += entries.length;
+    }
+    if (this.#mayNotGoOn()) return;
+    await this.#deleteHashes();
     for (const job of plan.merges) {
       if (this.#mayNotGoOn()) return;
       await this.#merge(job);
@@ -246,6 +266,17 @@ class Upkeep {
     this.#summary.expiredSegments += entries.length;
     this.#summary.expiredBytes += sum(entries);
     this.#options.onProgress?.(this.#summary);
+  }
+
+  /** The oldest come first. */
+  async #deleteHashes(): Promise<void> {
+    const { store, clock } = this.#options;
+    for await (const { key } of store.list(HASHES_PREFIX)) {
+      const cutAtMs = hashListTimeMs(key);
+      if (cutAtMs === undefined) continue;
+      if (clock.nowMs() - cutAtMs < HASHES_KEPT_MS || this.#mayNotGoOn()) return;
+      await store.delete(key);
+    }
   }
 
   async #commit(adds: SegmentEntry[], replaces: readonly SegmentEntry[]): Promise<void> {

@@ -1,4 +1,5 @@
 /** An archive over any store, filled flush by flush on a manual clock, with the test's own ledger of what went in. */
+import { createHash } from 'node:crypto';
 import { SegmentBuilder } from '../../../src/archive/segment-builder.ts';
 import type { UpkeepRules } from '../../../src/archive/upkeep/plan.ts';
 import { runUpkeep, type UpkeepSummary } from '../../../src/archive/upkeep/upkeep.ts';
@@ -8,7 +9,9 @@ import { decodeLogs } from '../../../src/record/logs.ts';
 import { decodeMetrics } from '../../../src/record/metrics.ts';
 import { SEGMENT_COLUMNS } from '../../../src/record/schema.ts';
 import { decodeTraces } from '../../../src/record/traces.ts';
+import type { DoubtfulEnvelope } from '../../../src/store/commit-log.ts';
 import { appendCommit } from '../../../src/store/commit-records.ts';
+import { HashCollector, hashListKey } from '../../../src/store/hash-lists.ts';
 import { readLiveSegments } from '../../../src/store/live-segments.ts';
 import type { ObjectReader, ObjectStore } from '../../../src/store/object-store.ts';
 import type { ManualClock } from '../../support/manual-clock.ts';
@@ -52,17 +55,25 @@ export class AgingArchive {
     this.clock = clock;
   }
 
-  /** One flush of a replica: items of every signal, some of them hours old, metrics with points in several hours. */
-  async flush(replica: string, itemsPerSignal = 3): Promise<void> {
+  /** Flushes hold bodies that others hold as well. */
+  repeatsBodies = false;
+
+  /**
+   * One flush of a replica: items of every signal, some of them hours old, metrics with points in several hours. `doubts`: positions
+   * whose answers may not have been heard; then hashes are kept too.
+   */
+  async flush(replica: string, itemsPerSignal = 3, doubts?: readonly number[]): Promise<void> {
     const identity = { replica, epoch: 1 };
     const state = this.#positions.get(replica) ?? { position: 0, number: 0 };
     this.#positions.set(replica, state);
     const receivedAtMs = this.clock.nowMs();
     const first = state.position + 1;
+    const hashes = new HashCollector();
+    const doubtful: DoubtfulEnvelope[] = [];
     const builder = new SegmentBuilder(codec, { identity, zstdLevel: 1, rowGroupRowsMax: 1000, hoursMax: 3 });
     for (const signal of ['logs', 'metrics', 'traces'] as const) {
       const items = Array.from({ length: itemsPerSignal }, (_, index) =>
-        itemText(signal, `${replica}-${first}-${index}`, receivedAtMs - index * 2_000_000),
+        itemText(signal, `${this.repeatsBodies ? 'x' : replica}-${first}-${index}`, receivedAtMs - index * 2_000_000),
       );
       for (const text of items) this.ledger.push({ signal, text, receivedAtMs });
       const decoded = decoders[signal]({
@@ -74,17 +85,25 @@ export class AgingArchive {
       });
       if (!decoded.ok) throw new Error(decoded.reason);
       state.position += 1;
+      const { position } = state;
+      const bodyHash = createHash('sha256').update(bodyOf(signal, items)).digest('hex');
+      hashes.add(position, { bodyHash, receivedAtMs });
+      if (doubts?.includes(position)) doubtful.push({ bodyHash, receivedAtMs, journal: `${replica}-1`, position });
       builder.add({
         ...{ position: state.position, tenant: 'default', signal, protocol: protocols[signal], requestPath: '/' },
         ...{ receivedAtMs, batch: decoded.batch },
       });
     }
     const adds = [];
-    for (const { entry, bytes } of builder.build(first, state.position)) {
+    for (const { entry, bytes } of builder.build(first, state.position, doubtful)) {
       await this.store.put(entry.key, bytes, { condition: { kind: 'absent' } });
       adds.push(entry);
     }
     state.number += 1;
+    if (doubts) {
+      const key = hashListKey(identity, state.number, this.clock.nowMs());
+      await this.store.put(key, hashes.encode(identity, new Set(doubts)));
+    }
     await appendCommit(this.store, {
       ...{ format: 1, ...identity, number: state.number, first, last: state.position, envelopes: {}, rawBytes: {} },
       ...{ committedAtMs: this.clock.nowMs(), adds, replaces: [] },

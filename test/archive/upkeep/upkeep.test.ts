@@ -172,6 +172,39 @@ describe('upkeep', () => {
     expect((await readLiveSegments(store)).live.size).toBe(0);
   });
 
+  it('lets go of envelopes in doubt that are there a second time, merges the others once they are settled', async () => {
+    const archive = memoryArchive();
+    const { store, clock } = archive;
+    const flushed = async (replica: string, doubts: number[]): Promise<void> => archive.flush(replica, 1, doubts);
+    // The same bodies to two replicas; of the first nobody knows whether it was answered.
+    archive.repeatsBodies = true;
+    await flushed('r-1', [1, 3]);
+    await flushed('r-2', []);
+    archive.repeatsBodies = false;
+    await flushed('r-1', [4]);
+    const { live, leftOut } = await readLiveSegments(store);
+    const doubtsOf = (keys: Iterable<string>): Set<string> =>
+      new Set([...keys].map((key) => live.get(key)!.entry.doubt!).map((one) => `${one.journal}/${one.position}`));
+    expect(doubtsOf(leftOut)).toEqual(new Set(['r-1-1/1', 'r-1-1/3']));
+    const seen = (await openCatalogue(store)).segments();
+    expect(seen.length).toBe(live.size - leftOut.size);
+    clock.jumpTo(clock.nowMs() + HOUR_MS);
+    const first = await archive.upkeep({ rules: { ...RULES, compactAfterMs: 0, compactInputsMin: 1 } });
+    expect(first).toMatchObject({ state: 'done', doubledSegments: leftOut.size });
+    const after = await readLiveSegments(store);
+    expect(after.leftOut.size).toBe(0);
+    // The other may still be sent again.
+    const waiting = [...after.live.values()].filter(({ entry }) => entry.doubt);
+    expect(new Set(waiting.map(({ entry }) => entry.doubt!.position))).toEqual(new Set([4]));
+    expect(await keysUnder(store, 'hashes/')).toHaveLength(3);
+    clock.jumpTo(clock.nowMs() + 6 * HOUR_MS);
+    await archive.upkeep({ rules: { ...RULES, compactAfterMs: 0, compactInputsMin: 1 } });
+    expect([...(await readLiveSegments(store)).live.values()].filter(({ entry }) => entry.doubt)).toEqual([]);
+    expect(await keysUnder(store, 'hashes/')).toEqual([]);
+    expect([...(await liveRows(store)).values()].every((times) => times === 1)).toBe(true);
+    expect(await findings(store, clock.nowMs())).toEqual([]);
+  });
+
   it('small segments of one hour become one, once, and the inputs go after the grace period', async () => {
     const archive = memoryArchive();
     const { store, clock } = archive;
