@@ -7,7 +7,7 @@ import { effectiveMode, type LoadResult, loadSettings } from '../config/load.ts'
 import type { Settings } from '../config/registry.ts';
 import { reloadOf } from '../config/reload.ts';
 import { storeFolder, storeSettingsOf } from '../config/storage.ts';
-import { systemClock } from '../core/clock.ts';
+import { type Clock, systemClock } from '../core/clock.ts';
 import { messageOf } from '../core/errors.ts';
 import { type FileSystem, nodeFileSystem } from '../core/file-system.ts';
 import { systemRandom } from '../core/random.ts';
@@ -21,6 +21,7 @@ const FENCED_GRACE_MS = 1_000;
 export interface ServeDeps {
   env: Readonly<Record<string, string | undefined>>;
   fileSystem?: FileSystem;
+  clock?: Clock;
 }
 
 export function load(env: ServeDeps['env'], configPath?: string): LoadResult {
@@ -60,7 +61,7 @@ export async function runServe(args: string[], deps: ServeDeps): Promise<number>
       mode,
       version: VERSION,
       fileSystem: deps.fileSystem ?? nodeFileSystem,
-      clock: systemClock,
+      clock: deps.clock ?? systemClock,
       random: systemRandom,
       log,
     });

@@ -10,7 +10,7 @@ import type { ObjectReader } from './object-store.ts';
 
 /** The longest that a sender's retry is waited for, and what clocks of replicas may differ. */
 export const DOUBT_WINDOW_MS = 15 * 60_000;
-export const DOUBT_SKEW_MS = 60_000;
+export const DOUBT_SKEW_MS = 10 * 60_000;
 /** By then every retry of it has been archived: flushes and takeovers included. */
 export const DOUBT_SETTLED_MS = DOUBT_WINDOW_MS + 2 * 60 * 60_000;
 /** No doubt that is not settled looks for hashes this old. */

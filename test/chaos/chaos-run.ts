@@ -3,7 +3,7 @@
  * At the end, by the test's own ledger: each envelope that was acknowledged is in the archive exactly once, wherever its
  * sender came back with it, and at the vendor, and the store verifies.
  */
-import { rm } from 'node:fs/promises';
+import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { request } from 'undici';
 import { expect } from 'vitest';
@@ -37,6 +37,9 @@ const MISFORTUNES = [
   'store failing now and then',
   'vendor down',
   'vendor refusing',
+  'cut off from the store beyond its lease',
+  'clock jumped',
+  'upkeep',
 ] as const;
 export type Misfortune = (typeof MISFORTUNES)[number];
 
@@ -121,10 +124,16 @@ export async function runChaos({ seed, seconds }: ChaosOptions): Promise<string>
   const vendor = await startFakeVendor({ apiKeys: [KEY] });
   const bucket = await server.bucket();
   const credentials = { S3_ACCESS_KEY: server.accessKeyId, S3_SECRET_KEY: server.secretAccessKey };
+  const readerEnv = {
+    ...credentials,
+    DATA_DIR: join(root, 'reader'),
+    STORAGE_URL: `s3://${bucket}/kept?endpoint=${server.endpoint}`,
+  };
   const load = new FleetLoad();
   const start: Start = (name, store) =>
     startProxy({
       dataFolder: join(root, name),
+      clockFile: join(root, `${name}.clock`),
       env: {
         ...replicaEnv(name, vendor, { ...credentials, STORAGE_URL: `s3://${bucket}/kept?endpoint=${store.url}` }),
         REDUCTRAI_JOURNAL_LEASE: `${LEASE_MS}ms`,
@@ -175,6 +184,21 @@ export async function runChaos({ seed, seconds }: ChaosOptions): Promise<string>
         for (const { store } of struck) store.setShare(0);
         return;
       }
+      case 'cut off from the store beyond its lease':
+        // Clients still reach it.
+        replica.store.setSilent(true);
+        await pause(LEASE_MS * 1.5 + someMs);
+        return replica.store.setSilent(false);
+      case 'clock jumped':
+        // To either side of the others', by up to four minutes.
+        await writeFile(join(root, `${replica.name}.clock`), String(Math.round((random() - 0.5) * 480_000)));
+        child?.kill('SIGUSR2');
+        return;
+      case 'upkeep': {
+        const run = await runCli(['tier', 'run'], { ...readerEnv, REDUCTRAI_CLEANUP_COMPACT_AFTER: '0ms' });
+        expect(run.code, run.stdout + run.stderr).toBe(0);
+        return;
+      }
       case 'vendor down':
         await vendor.down();
         await pause(someMs);
@@ -200,15 +224,10 @@ export async function runChaos({ seed, seconds }: ChaosOptions): Promise<string>
     await load.stop();
     expect(replicas.map(({ failure }) => failure)).toEqual(replicas.map(() => undefined));
     await settled(replicas);
-    const env = {
-      ...credentials,
-      DATA_DIR: join(root, 'reader'),
-      STORAGE_URL: `s3://${bucket}/kept?endpoint=${server.endpoint}`,
-    };
-    await expectFinished(env);
+    await expectFinished(readerEnv);
     for (const replica of replicas) expect(await replica.end(), replica.name).toEqual({ code: 0, signal: null });
-    const retried = await load.expectKept(env, vendor);
-    const verified = await runCli(['verify'], env);
+    const retried = await load.expectKept(readerEnv, vendor);
+    const verified = await runCli(['verify'], readerEnv);
     expect(verified.code, verified.stdout + verified.stderr).toBe(0);
     const lives = replicas.reduce((sum, replica) => sum + replica.lives, 0);
     const takeovers = replicas.reduce((sum, replica) => sum + replica.takeovers, 0);

@@ -26,6 +26,8 @@ export interface FaultProxy {
   passed: number;
   /** 0: no faults any more. */
   setShare(share: number): void;
+  /** Nothing is answered, refused or passed, as behind a cut cable; what waited is lost when it ends. */
+  setSilent(isSilent: boolean): void;
   close(): Promise<void>;
 }
 
@@ -79,7 +81,13 @@ export async function startFaultProxy(options: FaultProxyOptions): Promise<Fault
     incoming.pipe(upstream);
   };
 
+  const unheard = new Set<IncomingMessage>();
+  let isSilent = false;
   const server = createServer((incoming, outgoing) => {
+    if (isSilent) {
+      unheard.add(incoming);
+      return;
+    }
     const fault = random.next() < share ? faults[Math.floor(random.next() * faults.length)] : undefined;
     if (fault) counts[fault] += 1;
     switch (fault) {
@@ -105,6 +113,11 @@ export async function startFaultProxy(options: FaultProxyOptions): Promise<Fault
     counts,
     get passed() {
       return proxy.passed;
+    },
+    setSilent: (next) => {
+      isSilent = next;
+      for (const { socket } of unheard) socket.destroy();
+      unheard.clear();
     },
     setShare: (next) => {
       share = next;

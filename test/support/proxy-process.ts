@@ -27,6 +27,8 @@ export interface ProxyOptions {
   env?: Record<string, string>;
   /** Ends the process at a named point (test/support/killing-file-system.ts). */
   killAt?: string;
+  /** Holds how far its wall clock is off, ms; SIGUSR2 has it read again (test/support/jumping-main.ts). */
+  clockFile?: string;
   startWithinMs?: number;
 }
 
@@ -42,8 +44,9 @@ process.once('exit', killLeftovers);
 
 /** Resolves once it listens; rejects with its output when it ends before that. */
 export async function startProxy(options: ProxyOptions): Promise<ProxyProcess> {
-  const command = options.killAt
-    ? [join(NODE_FOLDER, 'node'), join(BUNDLE, 'killing-main.js')]
+  const main = options.killAt ? 'killing-main.js' : options.clockFile ? 'jumping-main.js' : undefined;
+  const command = main
+    ? [join(NODE_FOLDER, 'node'), join(BUNDLE, main)]
     : [join(process.env.VITEST ? BUNDLE : PROJECT, 'bin', 'reductrai')];
   const child = spawn(command[0]!, [...command.slice(1), 'serve'], {
     cwd: PROJECT,
@@ -57,6 +60,7 @@ export async function startProxy(options: ProxyOptions): Promise<ProxyProcess> {
       REDUCTRAI_DRAIN_NOTICE: '0ms',
       DATA_DIR: options.dataFolder,
       ...(options.killAt ? { TEST_KILL_AT: options.killAt } : {}),
+      ...(options.clockFile ? { TEST_CLOCK_FILE: options.clockFile } : {}),
       ...options.env,
     },
     stdio: ['ignore', 'pipe', 'pipe'],

@@ -9,7 +9,10 @@ import { build } from '../../scripts/build.ts';
 import { BUNDLE, startProxy } from './proxy-process.ts';
 
 export default async function warmUp(): Promise<void> {
-  await build(BUNDLE, { 'killing-main': 'test/support/killing-main.ts' });
+  await build(BUNDLE, {
+    'killing-main': 'test/support/killing-main.ts',
+    'jumping-main': 'test/support/jumping-main.ts',
+  });
   const dataFolder = await mkdtemp(join(tmpdir(), 'reductrai-warm-up-'));
   try {
     const proxy = await startProxy({ dataFolder, startWithinMs: 60_000 });
