@@ -301,6 +301,7 @@ class RunningApp implements App {
       decode: this.#pool.decode,
       budget: this.#budget,
       isShared: this.#fleet !== undefined,
+      isAdopted: journal !== this.#journal,
       onFenced: () => {
         if (journal === this.#journal) this.#fence('fenced');
       },

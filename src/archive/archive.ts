@@ -34,6 +34,8 @@ export interface ArchiveOptions extends FlushDeps {
   heldBytesMax: number;
   /** Other replicas may get retries of what is archived here, and this one of theirs. */
   isShared: boolean;
+  /** Of a replica that is gone: others may be at it as well, and be done with it first. */
+  isAdopted: boolean;
   /** Another replica has taken the journal over: the archive has stopped. */
   onFenced?: () => void;
 }
@@ -129,6 +131,19 @@ export class Archive {
     metrics.archiveRecovered.set(journal.backlog(position).entries);
     this.#running = this.#run().catch((error) => {
       if (this.#stopping.signal.aborted) return;
+      if (this.#options.isAdopted && isProxyError(error)) {
+        this.#lastFailure = messageOf(error);
+        this.#options.log.warn({ reason: messageOf(error) }, 'an adopted journal cannot be read on');
+        this.#stopping.abort();
+        return;
+      }
+      if (isProxyError(error, 'STORE_ABSENT')) {
+        // Who deletes chunks of ours has taken them over, and archived them.
+        this.#options.log.error({ reason: messageOf(error) }, 'the journal was taken over: its chunks are gone');
+        this.#stopping.abort();
+        this.#options.onFenced?.();
+        return;
+      }
       // A bug: better to die and recover from the journal than to go on without an archive.
       this.#options.log.fatal({ err: error }, 'the archive failed');
       throw error;
@@ -246,7 +261,9 @@ export class Archive {
       this.#add(offered.position, offered.head, offered);
       return true;
     }
-    const entries = await journal.read(this.#next, { entriesMax: READ_ENTRIES_MAX, bytesMax: READ_BYTES_MAX });
+    // A journal in the store may be as far away as the store.
+    const limits = { entriesMax: READ_ENTRIES_MAX, bytesMax: READ_BYTES_MAX };
+    const entries = await untilStored(this.#options, this.#stopping.signal, () => journal.read(this.#next, limits));
     if (entries.length === 0) {
       // Durable by number, but set aside as corrupt: nothing is left to archive up to the end.
       this.#next = end + 1;
@@ -294,7 +311,8 @@ export class Archive {
     if (verdict.kind === 'busy') return undefined;
     // It was accepted once (by an older version, perhaps): keep its bytes.
     log.warn({ position, reason: verdict.reason }, 'accepted envelope no longer decodes; kept opaque');
-    const [again] = await journal.read(position, { entriesMax: 1, bytesMax: 1 });
+    const limits = { entriesMax: 1, bytesMax: 1 };
+    const [again] = await untilStored(this.#options, this.#stopping.signal, () => journal.read(position, limits));
     const body = again?.position === position ? again.body : entry.body;
     const batch = opaqueBatch(head.signal, body, head.receivedAtMs, `body ${head.contentEncoding || 'identity'}`);
     const reservedBytes = ByteBudget.rounded(batchBytes(batch));
@@ -407,12 +425,14 @@ export class Archive {
     const { signal } = this.#stopping;
     const startedAtMs = clock.monotonicMs();
     cut.doubts ??= await this.#doubtsOf(cut);
+    let hashList: string | undefined;
     if (hashes) {
       const doubtful = new Set(cut.doubts.map(({ position }) => position));
-      await storeHashes(this.#options, journal.identity, cut, hashes.encode(journal.identity, doubtful), signal);
+      const bytes = hashes.encode(journal.identity, doubtful);
+      hashList = await storeHashes(this.#options, journal.identity, cut, bytes, signal);
     }
     const segments = this.#encoder!.build(cut.first, cut.last, cut.doubts);
-    const record = await storeCut(this.#options, journal.identity, cut, stats, segments, signal);
+    const record = await storeCut(this.#options, journal.identity, cut, stats, segments, hashList, signal);
     this.#nextCommit = cut.number + 1;
     await this.#consumer!.commit(cut.last, { nextCommit: this.#nextCommit } satisfies Note);
     this.#lastFlushAtMs = clock.nowMs();

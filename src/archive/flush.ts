@@ -93,16 +93,17 @@ async function putCommit(store: ObjectStore, key: string, record: CommitRecord):
   }
 }
 
-/** For others to recognise by what in their doubts came back to us. Before the record: whoever sees that finds this. */
+/** For others to recognise by what in their doubts came back to us. Before the record, which names it: whoever sees that finds this. */
 export async function storeHashes(
   deps: FlushDeps,
   identity: JournalIdentity,
   cut: Cut,
   bytes: Uint8Array,
   signal: AbortSignal,
-): Promise<void> {
+): Promise<string> {
   const key = hashListKey(identity, cut.number, cut.cutAtMs);
   await untilStored(deps, signal, () => deps.store.put(key, bytes));
+  return key;
 }
 
 /** Stores the cut's segments and its commit record; resolves to the record that is live. */
@@ -112,6 +113,7 @@ export async function storeCut(
   cut: Cut,
   stats: CutStats,
   segments: AsyncIterable<BuiltSegment>,
+  hashes: string | undefined,
   signal: AbortSignal,
 ): Promise<CommitRecord> {
   const { store } = deps;
@@ -132,6 +134,7 @@ export async function storeCut(
     committedAtMs: cut.cutAtMs,
     adds,
     replaces: [],
+    ...(hashes === undefined ? {} : { hashes }),
   };
   return untilStored(deps, signal, () => putCommit(store, key, record));
 }

@@ -33,6 +33,8 @@ export interface Checkpoint {
   live: { committedAtMs: number; entry: SegmentEntry }[];
   /** Keys that are live no more, and since when; those of objects that are gone are left out. */
   replaced: { key: string; atMs: number }[];
+  /** Lists of hashes that records held here name, as far as they still matter. */
+  hashes?: string[];
   /** Those of `replaced` that no record held here adds: one that does comes later, and must not bring them to life. */
   unseen: string[];
 }
@@ -52,6 +54,7 @@ const shape = z.strictObject({
   journals: z.array(z.strictObject({ replica: z.string().min(1), epoch: count, number: count.min(1), last: count })),
   live: z.array(z.strictObject({ committedAtMs: z.number(), entry: entryShape })),
   replaced: z.array(z.strictObject({ key: z.string().min(1), atMs: z.number() })),
+  hashes: z.array(z.string().min(1)).optional(),
   unseen: z.array(z.string().min(1)),
 });
 

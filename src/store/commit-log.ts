@@ -77,6 +77,8 @@ export interface CommitRecord {
   committedAtMs: number;
   adds: SegmentEntry[];
   replaces: string[];
+  /** Key of the list of its hashes (hash-lists.ts), in a fleet. */
+  hashes?: string;
   /** `<replica>/<epoch>` that takes this journal over: from here on only it commits. Such a record adds nothing. */
   fencedBy?: string;
 }

@@ -59,6 +59,7 @@ const recordShape = z.strictObject({
   committedAtMs: z.number(),
   adds: z.array(entryShape),
   replaces: z.array(z.string().min(1)),
+  hashes: z.string().min(1).optional(),
   fencedBy: z.string().min(1).optional(),
 });
 
@@ -104,6 +105,7 @@ export function encodeCommit(record: CommitRecord): Uint8Array {
     committedAtMs: record.committedAtMs,
     adds: record.adds.map(orderedEntry),
     replaces: record.replaces,
+    ...(record.hashes === undefined ? {} : { hashes: record.hashes }),
     ...(record.fencedBy === undefined ? {} : { fencedBy: record.fencedBy }),
   };
   return new TextEncoder().encode(`${JSON.stringify(ordered)}\n`);

@@ -5,7 +5,7 @@
  * within the window. One excuses one: equal bodies that were sent on purpose stay.
  */
 import type { SegmentEntry } from './commit-log.ts';
-import { type HashedEnvelope, readHashLists, shortHash } from './hash-lists.ts';
+import { hashListTimeMs, readHashLists, shortHash } from './hash-lists.ts';
 import type { ObjectReader } from './object-store.ts';
 
 /** The longest that a sender's retry is waited for, and what clocks of replicas may differ. */
@@ -15,6 +15,9 @@ export const DOUBT_SKEW_MS = 10 * 60_000;
 export const DOUBT_SETTLED_MS = DOUBT_WINDOW_MS + 2 * 60 * 60_000;
 /** No doubt that is not settled looks for hashes this old. */
 export const HASHES_KEPT_MS = DOUBT_SETTLED_MS + 60 * 60_000;
+
+/** Of bodies that are sent all the time there are many. */
+const CANDIDATES_MAX = 64;
 
 interface Received {
   receivedAtMs: number;
@@ -27,8 +30,12 @@ interface Doubt extends Received {
   keys: string[];
 }
 
-/** Keys of live segments that are left out. Nothing is read where nothing is in doubt. */
-export async function doubtsLeftOut(reader: ObjectReader, entries: Iterable<SegmentEntry>): Promise<Set<string>> {
+/** Keys of live segments that are left out. `hashLists`: those that commit records name. Nothing is read where nothing is in doubt. */
+export async function doubtsLeftOut(
+  reader: ObjectReader,
+  entries: Iterable<SegmentEntry>,
+  hashLists: Iterable<string>,
+): Promise<Set<string>> {
   const byHash = new Map<string, Map<string, Doubt>>();
   let oldestMs = Number.POSITIVE_INFINITY;
   for (const { key, doubt } of entries) {
@@ -44,8 +51,10 @@ export async function doubtsLeftOut(reader: ObjectReader, entries: Iterable<Segm
   }
   if (byHash.size === 0) return new Set();
   const confirmed = new Map<string, Received[]>();
-  for await (const { journal, envelopes } of readHashLists(reader, oldestMs - DOUBT_SKEW_MS, new Set(byHash.keys()))) {
-    for (const { bodyHash, receivedAtMs } of envelopes as HashedEnvelope[]) {
+  // What a flush received before it was cut.
+  const keys = [...hashLists].filter((key) => (hashListTimeMs(key) ?? 0) >= oldestMs - DOUBT_SKEW_MS);
+  for await (const { journal, envelopes } of readHashLists(reader, keys, new Set(byHash.keys()))) {
+    for (const { bodyHash, receivedAtMs } of envelopes) {
       const list = confirmed.get(bodyHash) ?? [];
       confirmed.set(bodyHash, list);
       list.push({ receivedAtMs, journal });
@@ -59,27 +68,40 @@ export async function doubtsLeftOut(reader: ObjectReader, entries: Iterable<Segm
 }
 
 /**
- * Each in doubt is followed by the next equal one that follows no other. Of such a chain the confirmed end stays, or else the first:
- * the others are the same envelope.
+ * Each in doubt is followed by another equal one, and none follows two. Of such a chain the confirmed end stays, or else the first: the
+ * others are the same envelope. Clocks differ, so the order of times is no proof: as many find a follower as can.
  */
 function leftOutOf(doubts: readonly Doubt[], confirmed: readonly Received[]): string[] {
   const inOrder = (a: Received, b: Received): number =>
     a.receivedAtMs - b.receivedAtMs || (a.journal < b.journal ? -1 : a.journal > b.journal ? 1 : 0);
   const sorted = [...doubts].sort(inOrder);
   const all: (Doubt | Received)[] = [...sorted, ...confirmed].sort(inOrder);
-  const next = new Map<Doubt, Doubt | Received>();
-  const followers = new Set<Doubt | Received>();
-  for (const doubt of sorted) {
-    const found = all.find(
-      (one) => !followers.has(one) && isRetry(doubt, one) && !('keys' in one && inOrder(one, doubt) <= 0),
-    );
-    if (!found) continue;
-    next.set(doubt, found);
-    followers.add(found);
-  }
+  const candidates = new Map(
+    sorted.map((doubt) => {
+      const found = all.filter((one) => isRetry(doubt, one) && !('keys' in one && inOrder(one, doubt) <= 0));
+      // What came later is likelier, the next most of all.
+      const later = found.filter((one) => inOrder(doubt, one) < 0);
+      const earlier = found.filter((one) => inOrder(doubt, one) >= 0).reverse();
+      return [doubt, [...later, ...earlier].slice(0, CANDIDATES_MAX)];
+    }),
+  );
+  const followed = new Map<Doubt | Received, Doubt>();
+  const find = (doubt: Doubt, seen: Set<Doubt | Received>): boolean => {
+    for (const one of candidates.get(doubt)!) {
+      if (seen.has(one)) continue;
+      seen.add(one);
+      const before = followed.get(one);
+      if (before && !find(before, seen)) continue;
+      followed.set(one, doubt);
+      return true;
+    }
+    return false;
+  };
+  for (const doubt of sorted) find(doubt, new Set());
+  const next = new Map([...followed].map(([one, doubt]) => [doubt, one]));
   const leftOut: string[] = [];
   for (const first of sorted) {
-    if (followers.has(first)) continue;
+    if (followed.has(first)) continue;
     const chain: Doubt[] = [];
     let end: Doubt | Received | undefined = first;
     for (; end && 'keys' in end; end = next.get(end)) chain.push(end);

@@ -1,6 +1,7 @@
 /**
  * What was archived and surely answered, by the hashes of the bodies: so that an envelope in doubt (commit-log.ts) is recognised where its
- * sender came back with it to another replica. One object per flush, put before its commit record:
+ * sender came back with it to another replica. One object per flush, put before the commit record that names it; one that no record
+ * names counts for nothing:
  * `hashes/<commit time, ms, 13 digits>-<replica>-<epoch>-<n>`; gone once no doubt can be that old.
  *
  * Bytes: a line of JSON, `{"format":1,"journal":…,"receivedMinMs":…,"count":…}`, then per envelope the first 16 bytes of its body's
@@ -122,20 +123,17 @@ export function shortHash(bodyHash: string): string {
   return bodyHash.slice(0, HASH_BYTES * 2).padEnd(HASH_BYTES * 2, '0');
 }
 
-/** Of flushes cut at `fromMs` or later. */
+/** Those that are gone are too old to matter. */
 export async function* readHashLists(
   reader: ObjectReader,
-  fromMs: number,
+  keys: readonly string[],
   wanted: ReadonlySet<string>,
 ): AsyncGenerator<HashList> {
-  const startAfter = `${HASHES_PREFIX}${String(Math.max(0, Math.trunc(fromMs))).padStart(TIME_DIGITS, '0')}`;
-  for await (const { key } of reader.list(HASHES_PREFIX, { startAfter })) {
-    if (hashListTimeMs(key) === undefined) continue;
+  for (const key of keys) {
     let bytes: Uint8Array;
     try {
       ({ bytes } = await reader.get(key));
     } catch (error) {
-      // Too old to matter, and just deleted.
       if (isProxyError(error, 'STORE_ABSENT')) continue;
       throw error;
     }

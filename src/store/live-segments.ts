@@ -22,6 +22,8 @@ export interface LiveSegments {
   live: Map<string, LiveSegment>;
   /** Those of `live` that no query sees: their envelope is there a second time (doubts.ts). */
   leftOut: Set<string>;
+  /** Keys of lists of hashes. Of flushes that never became live there may be others. */
+  hashes: Set<string>;
   /** Keys that records replaced, and when: no query sees them any more. */
   replaced: Map<string, number>;
   /** Replaced keys that no record added until now. */
@@ -56,6 +58,7 @@ async function readBehind(reader: ObjectReader, checkpoint: Checkpoint | undefin
   const unseen = new Set(checkpoint?.unseen);
   const held = new Map(checkpoint?.journals.map((end) => [commitPrefix(end), end]));
   const journals = new Map(held);
+  const hashes = new Set(checkpoint?.hashes);
   const replacedNow: string[] = [];
   let commitCount = checkpoint?.recordCount ?? 0;
   const after = (identity: JournalIdentity): number => held.get(commitPrefix(identity))?.number ?? 0;
@@ -63,6 +66,7 @@ async function readBehind(reader: ObjectReader, checkpoint: Checkpoint | undefin
     const { replica, epoch, number, committedAtMs } = record;
     const prefix = commitPrefix(record);
     commitCount += 1;
+    if (record.hashes !== undefined) hashes.add(record.hashes);
     for (const entry of record.adds) live.set(entry.key, { entry, committedAtMs });
     for (const key of record.replaces) {
       if (!replaced.has(key)) replacedNow.push(key);
@@ -76,6 +80,6 @@ async function readBehind(reader: ObjectReader, checkpoint: Checkpoint | undefin
   for (const key of unseen) if (live.has(key)) unseen.delete(key);
   for (const key of replaced.keys()) live.delete(key);
   const entries = [...live.values()].map(({ entry }) => entry);
-  const leftOut = await doubtsLeftOut(reader, entries);
-  return { live, leftOut, replaced, unseen, journals, commitCount, checkpoint };
+  const leftOut = await doubtsLeftOut(reader, entries, hashes);
+  return { live, leftOut, hashes, replaced, unseen, journals, commitCount, checkpoint };
 }

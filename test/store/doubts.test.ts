@@ -31,22 +31,27 @@ function doubtOf({ journal, atMs, hash = HASH, position = 1 }: Sent): SegmentEnt
   };
 }
 
-async function confirm(store: ObjectStore, sent: readonly Sent[]): Promise<void> {
+/** Resolves to the keys of the lists. */
+async function confirm(store: ObjectStore, sent: readonly Sent[]): Promise<string[]> {
+  const keys: string[] = [];
   for (const [number, { journal, atMs, hash = HASH }] of sent.entries()) {
     const [replica, epoch] = journal.split('-') as [string, string];
     const identity = { replica, epoch: Number(epoch) };
     const hashes = new HashCollector();
     hashes.add(1, { bodyHash: hash, receivedAtMs: NOW_MS + atMs });
-    await store.put(hashListKey(identity, number, NOW_MS + atMs + 1), hashes.encode(identity, new Set()));
+    const key = hashListKey(identity, number, NOW_MS + atMs + 1);
+    await store.put(key, hashes.encode(identity, new Set()));
+    keys.push(key);
   }
+  return keys;
 }
 
 async function leftOut(doubts: readonly Sent[], confirmed: readonly Sent[]): Promise<string[]> {
   const store = createMemoryStore({ clock: systemClock });
-  await confirm(store, confirmed);
-  const forwards = await doubtsLeftOut(store, doubts.map(doubtOf));
+  const lists = await confirm(store, confirmed);
+  const forwards = await doubtsLeftOut(store, doubts.map(doubtOf), lists);
   // Whatever order the records come in.
-  expect(await doubtsLeftOut(store, doubts.map(doubtOf).reverse())).toEqual(forwards);
+  expect(await doubtsLeftOut(store, doubts.map(doubtOf).reverse(), lists.reverse())).toEqual(forwards);
   return [...forwards].sort();
 }
 
@@ -83,16 +88,34 @@ describe('an envelope in doubt', () => {
     expect(await leftOut([a(0), b(5_000)], [c(9_000)])).toHaveLength(1 + 1);
   });
 
+  it('whatever the clocks of the replicas say', async () => {
+    const minutes = (n: number): number => n * 60_000;
+    for (const [first, second, third] of [
+      [0, 1, 2],
+      [0, 2, 1],
+      [1, 0, 2],
+      [1, 2, 0],
+      [2, 0, 1],
+      [2, 1, 0],
+    ] as const) {
+      const doubts = [a(minutes(first)), b(minutes(second))];
+      expect(await leftOut(doubts, [c(minutes(third))])).toEqual(['a-1/1', 'b-1/1']);
+    }
+  });
+
   it('goes with all segments that its rows lie in', async () => {
     const store = createMemoryStore({ clock: systemClock });
-    await confirm(store, [b(5_000)]);
+    const lists = await confirm(store, [b(5_000)]);
     const entries = ['x', 'y'].map((key) => ({ ...doubtOf(a(0)), key }));
-    expect([...(await doubtsLeftOut(store, entries))].sort()).toEqual(['x', 'y']);
+    expect([...(await doubtsLeftOut(store, entries, lists))].sort()).toEqual(['x', 'y']);
   });
 
   it('costs nothing where there is none', async () => {
-    const silent = { list: () => expect.unreachable() } as unknown as ObjectStore;
-    expect(await doubtsLeftOut(silent, [{ ...doubtOf(a(0)), doubt: undefined } as never])).toEqual(new Set());
+    const silent = { get: () => expect.unreachable() } as unknown as ObjectStore;
+    expect(await doubtsLeftOut(silent, [{ ...doubtOf(a(0)), doubt: undefined } as never], ['x'])).toEqual(new Set());
+    // Nor what was cut before it came.
+    const old = hashListKey({ replica: 'b', epoch: 1 }, 1, NOW_MS - DOUBT_SKEW_MS - 1);
+    expect(await doubtsLeftOut(silent, [doubtOf(a(0))], [old])).toEqual(new Set());
   });
 });
 
@@ -120,12 +143,13 @@ describe('lists of hashes', () => {
     }
   });
 
-  it('are read from a time on', async () => {
+  it('are read where they are, and told by when they were cut', async () => {
     const store = createMemoryStore({ clock: systemClock });
-    await confirm(store, [a(-1_000_000), a(0), b(1_000)]);
-    await store.put('hashes/other', Buffer.from('not one of ours'));
+    const keys = await confirm(store, [a(0), b(1_000)]);
     const found: string[] = [];
-    for await (const { journal } of readHashLists(store, NOW_MS, new Set([HASH.slice(0, 32)]))) found.push(journal);
+    for await (const { journal } of readHashLists(store, ['hashes/gone', ...keys], new Set([HASH.slice(0, 32)]))) {
+      found.push(journal);
+    }
     expect(found).toEqual(['a-1', 'b-1']);
     expect(hashListTimeMs(hashListKey(identity, 1, NOW_MS))).toBe(NOW_MS);
     expect(hashListTimeMs('hashes/other')).toBeUndefined();

@@ -12,6 +12,8 @@ import {
 } from '../../store/checkpoints.ts';
 import { commitPrefix } from '../../store/commit-log.ts';
 import { COMMIT_PREFIX, parseCommitKey } from '../../store/commit-records.ts';
+import { HASHES_KEPT_MS } from '../../store/doubts.ts';
+import { hashListTimeMs } from '../../store/hash-lists.ts';
 import { type LiveSegments, readLiveSegments } from '../../store/live-segments.ts';
 import type { ObjectStore } from '../../store/object-store.ts';
 
@@ -45,12 +47,13 @@ export async function compactCommits(options: CompactionOptions): Promise<number
 }
 
 function checkpointOf(segments: LiveSegments, { nowMs, isGone }: CompactionOptions): Checkpoint {
-  const { live, replaced, unseen, journals, commitCount, checkpoint } = segments;
+  const { live, replaced, hashes, unseen, journals, commitCount, checkpoint } = segments;
   return {
     ...{ format: 1, number: (checkpoint?.number ?? 0) + 1, writtenAtMs: nowMs, recordCount: commitCount },
     journals: [...journals.values()],
     live: [...live.values()],
     replaced: [...replaced].filter(([key]) => unseen.has(key) || !isGone(key)).map(([key, atMs]) => ({ key, atMs })),
+    hashes: [...hashes].filter((key) => nowMs - (hashListTimeMs(key) ?? 0) < HASHES_KEPT_MS),
     unseen: [...unseen],
   };
 }

@@ -100,13 +100,13 @@ export class AgingArchive {
       adds.push(entry);
     }
     state.number += 1;
+    const key = hashListKey(identity, state.number, this.clock.nowMs());
     if (doubts) {
-      const key = hashListKey(identity, state.number, this.clock.nowMs());
       await this.store.put(key, hashes.encode(identity, new Set(doubts)));
     }
     await appendCommit(this.store, {
       ...{ format: 1, ...identity, number: state.number, first, last: state.position, envelopes: {}, rawBytes: {} },
-      ...{ committedAtMs: this.clock.nowMs(), adds, replaces: [] },
+      ...{ committedAtMs: this.clock.nowMs(), adds, replaces: [], ...(doubts ? { hashes: key } : {}) },
     });
   }
 
