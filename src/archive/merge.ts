@@ -2,7 +2,7 @@
  * Batches of many envelopes → one batch per segment. Dictionaries are merged by the bytes of their entries; numbers are copied.
  * Rows keep the order of positions, so that the same envelopes always give the same segment.
  */
-import { letGo, letGoOfColumn } from '../core/buffers.ts';
+import { letGo, letGoOfBatch, letGoOfColumn } from '../core/buffers.ts';
 import { type Column, type ColumnBatch, type ColumnSchema, NULL_ID } from '../core/columns.ts';
 
 /** Some rows of one batch, with the values that the archive adds to each of them. */
@@ -35,6 +35,7 @@ export function mergeSelections(schema: readonly ColumnSchema[], selections: rea
       if (isLastUse && source) letGoOfColumn(source);
     }
   }
+  for (const { batch, isLastUse } of selections) if (isLastUse) letGoOfBatch(batch);
   return { rowCount, columns };
 }
 
@@ -47,6 +48,7 @@ export function concatBatches(schema: readonly ColumnSchema[], batches: readonly
     columns[column.name] = copyColumn(column, selections, rowCount);
     for (const batch of batches) letGoOfColumn(batch.columns[column.name]!);
   }
+  for (const batch of batches) letGoOfBatch(batch);
   return { rowCount, columns };
 }
 

@@ -1,6 +1,7 @@
 /**
  * Columns in memory: what decoding yields, what crosses threads (by transfer), what the codec writes.
- * A batch belongs to one signal and holds rows in the order of the items they came from.
+ * A batch belongs to one signal and holds rows in the order of the items they came from. All columns of a small one lie in one buffer:
+ * what crosses threads costs by the buffer.
  *
  * Strings and binaries are dictionary coded from the start: `ids[row]` points into the batch's own dictionary,
  * whose entries lie one after another in `bytes`, entry i at [offsets[i], offsets[i+1]). Id 0xFFFFFFFF is null.

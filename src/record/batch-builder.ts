@@ -1,6 +1,9 @@
 /**
  * Builds one ColumnBatch row by row. Columns are typed arrays that double when full; strings are interned per column.
  * Usage: set the row's columns in any order, then `endRow()`; a column not set is null (or zero where not nullable).
+ *
+ * Most batches are small, and a buffer per column costs more than what is in it: to make, to hand to another thread, to let go of.
+ * So a small batch leaves in one buffer, copied out of writers that the next one uses again.
  */
 import { letGo } from '../core/buffers.ts';
 import { type Column, type ColumnBatch, type ColumnKind, type ColumnSchema, NULL_ID } from '../core/columns.ts';
@@ -8,6 +11,11 @@ import { type Column, type ColumnBatch, type ColumnKind, type ColumnSchema, NULL
 const ROWS_AT_FIRST = 256;
 const ENTRIES_AT_FIRST = 64;
 const ENTRY_BYTES_AT_FIRST = 2048;
+/** A batch up to this size leaves in one buffer. */
+const SHARED_BYTES_MAX = 256 * 1024;
+const ALIGNMENT = 8;
+/** Writers kept for the next batch, per signal. */
+const SPARE_MAX = 2;
 /** Which of a 64-bit value's two words is the low one on this machine. */
 const LOW_WORD = new Uint8Array(new Uint32Array([1]).buffer)[0] === 1 ? 0 : 1;
 
@@ -16,7 +24,39 @@ interface ColumnWriter {
   grow(rows: number): void;
   /** Fills row `row` with the default when it was not set. */
   endRow(row: number): void;
+  /** In buffers of its own; the writer is used up. */
   finish(rows: number): Column;
+  /** What the column takes in a shared buffer. */
+  sharedBytes(rows: number): number;
+  /** A copy in a shared buffer; the writer may be used again after `reset`. */
+  copyTo(shared: Shared, rows: number): Column;
+  reset(): void;
+}
+
+/** A buffer that the columns of one batch share, filled from the front. */
+class Shared {
+  readonly #buffer: ArrayBuffer;
+  #used = 0;
+
+  constructor(bytes: number) {
+    this.#buffer = new ArrayBuffer(bytes);
+  }
+
+  static bytesFor(bytes: number): number {
+    return Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
+  }
+
+  /** The first `length` elements. */
+  copy<T extends Numbers>(values: T, length: number): T {
+    const view = new (values.constructor as new (buffer: ArrayBuffer, offset: number, length: number) => T)(
+      this.#buffer,
+      this.#used,
+      length,
+    );
+    view.set(values.subarray(0, length) as never);
+    this.#used += Shared.bytesFor(length * values.BYTES_PER_ELEMENT);
+    return view;
+  }
 }
 
 export class StringWriter implements ColumnWriter {
@@ -115,6 +155,25 @@ export class StringWriter implements ColumnWriter {
     const bytes = new Uint8Array((this.#bytes.buffer as ArrayBuffer).transfer(bytesTotal));
     return { kind: this.#kind, ids, offsets, bytes };
   }
+
+  sharedBytes(rows: number): number {
+    const words = Shared.bytesFor(rows * 4) + Shared.bytesFor((this.#count + 1) * 4);
+    return words + Shared.bytesFor(this.#offsets[this.#count]!);
+  }
+
+  copyTo(shared: Shared, rows: number): Column {
+    const ids = shared.copy(this.#ids, rows);
+    const offsets = shared.copy(this.#offsets, this.#count + 1);
+    // A plain array of bytes, not a Buffer.
+    const bytes = shared.copy(new Uint8Array(this.#bytes.buffer), this.#offsets[this.#count]!);
+    return { kind: this.#kind, ids, offsets, bytes };
+  }
+
+  reset(): void {
+    this.#next = 0;
+    this.#count = 0;
+    this.#known.clear();
+  }
 }
 
 class NumberWriter<T extends Float64Array | BigInt64Array | Int32Array, V extends number | bigint>
@@ -124,17 +183,21 @@ class NumberWriter<T extends Float64Array | BigInt64Array | Int32Array, V extend
   /** `#values` as 32-bit words, for `setHalves`. */
   #words: Uint32Array | undefined;
   #nulls: Uint8Array | undefined;
+  #hasNulls = false;
   #next = 0;
   readonly #nullable: boolean;
+  readonly #zero: V;
   readonly #make: (length: number) => T;
   readonly #wrap: (values: T, nulls: Uint8Array | undefined) => Column;
 
   constructor(
     nullable: boolean,
+    zero: V,
     make: (length: number) => T,
     wrap: (values: T, nulls: Uint8Array | undefined) => Column,
   ) {
     this.#nullable = nullable;
+    this.#zero = zero;
     this.#make = make;
     this.#wrap = wrap;
     this.#values = make(ROWS_AT_FIRST);
@@ -142,9 +205,12 @@ class NumberWriter<T extends Float64Array | BigInt64Array | Int32Array, V extend
 
   set(row: number, value: V | undefined | null): void {
     if (value === undefined || value === null) {
+      // A writer that is used again has the values of the batch before.
+      this.#values[row] = this.#zero;
       if (this.#nullable) {
         this.#nulls ??= new Uint8Array(this.#values.length);
         this.#nulls[row] = 1;
+        this.#hasNulls = true;
       }
     } else {
       this.#values[row] = value;
@@ -185,7 +251,22 @@ class NumberWriter<T extends Float64Array | BigInt64Array | Int32Array, V extend
 
   finish(rows: number): Column {
     const values = cut(this.#values, rows);
-    return this.#wrap(values, this.#nulls && cut(this.#nulls, rows));
+    return this.#wrap(values, this.#hasNulls && this.#nulls ? cut(this.#nulls, rows) : undefined);
+  }
+
+  sharedBytes(rows: number): number {
+    return Shared.bytesFor(rows * this.#values.BYTES_PER_ELEMENT) + (this.#hasNulls ? Shared.bytesFor(rows) : 0);
+  }
+
+  copyTo(shared: Shared, rows: number): Column {
+    const values = shared.copy(this.#values, rows);
+    return this.#wrap(values, this.#hasNulls && this.#nulls ? shared.copy(this.#nulls, rows) : undefined);
+  }
+
+  reset(): void {
+    if (this.#hasNulls) this.#nulls?.fill(0);
+    this.#hasNulls = false;
+    this.#next = 0;
   }
 }
 
@@ -205,11 +286,18 @@ export class BatchBuilder {
   /** Index of the row being filled. */
   row = 0;
   #capacity = ROWS_AT_FIRST;
-  readonly #writers = new Map<string, ColumnWriter>();
-  readonly #list: ColumnWriter[] = [];
-  readonly #kinds = new Map<string, ColumnKind>();
+  #writers = new Map<string, ColumnWriter>();
+  #list: ColumnWriter[] = [];
+  #kinds = new Map<string, ColumnKind>();
+  readonly #schema: readonly ColumnSchema[];
 
   constructor(schema: readonly ColumnSchema[]) {
+    this.#schema = schema;
+    const spare = SPARE.get(schema)?.pop();
+    if (spare) {
+      ({ writers: this.#writers, list: this.#list, kinds: this.#kinds, capacity: this.#capacity } = spare);
+      return;
+    }
     for (const column of schema) {
       const writer = writerOf(column);
       this.#writers.set(column.name, writer);
@@ -236,6 +324,14 @@ export class BatchBuilder {
     return this.#writer(name, ['int32']) as Int32Writer;
   }
 
+  #keepWriters(): void {
+    const spare = SPARE.get(this.#schema) ?? [];
+    SPARE.set(this.#schema, spare);
+    if (spare.length >= SPARE_MAX) return;
+    const [writers, list, kinds, capacity] = [this.#writers, this.#list, this.#kinds, this.#capacity];
+    spare.push({ writers, list, kinds, capacity });
+  }
+
   #writer(name: string, kinds: readonly ColumnKind[]): ColumnWriter {
     const writer = this.#writers.get(name);
     const kind = this.#kinds.get(name);
@@ -252,12 +348,35 @@ export class BatchBuilder {
     }
   }
 
+  /** Once. */
   finish(): ColumnBatch {
     const columns: Record<string, Column> = {};
+    let bytes = 0;
+    for (const writer of this.#list) bytes += writer.sharedBytes(this.row);
+    if (bytes <= SHARED_BYTES_MAX && this.#capacity <= SPARE_ROWS_MAX) {
+      const shared = new Shared(bytes);
+      for (const [name, writer] of this.#writers) {
+        columns[name] = writer.copyTo(shared, this.row);
+        writer.reset();
+      }
+      this.#keepWriters();
+      return { rowCount: this.row, columns };
+    }
     for (const [name, writer] of this.#writers) columns[name] = writer.finish(this.row);
     return { rowCount: this.row, columns };
   }
 }
+
+interface Spare {
+  writers: Map<string, ColumnWriter>;
+  list: ColumnWriter[];
+  kinds: Map<string, ColumnKind>;
+  capacity: number;
+}
+
+/** Of more rows it would be memory that nobody counts. */
+const SPARE_ROWS_MAX = 4096;
+const SPARE = new Map<readonly ColumnSchema[], Spare[]>();
 
 function writerOf(column: ColumnSchema): ColumnWriter {
   const { kind, nullable } = column;
@@ -268,6 +387,7 @@ function writerOf(column: ColumnSchema): ColumnWriter {
     case 'double':
       return new NumberWriter<Float64Array, number>(
         nullable,
+        0,
         (length) => new Float64Array(length),
         (values, nulls) => ({ kind, values, ...(nulls ? { nulls } : {}) }),
       );
@@ -276,12 +396,14 @@ function writerOf(column: ColumnSchema): ColumnWriter {
     case 'timestampNs':
       return new NumberWriter<BigInt64Array, bigint>(
         nullable,
+        0n,
         (length) => new BigInt64Array(length),
         (values, nulls) => ({ kind, values, ...(nulls ? { nulls } : {}) }),
       );
     case 'int32':
       return new NumberWriter<Int32Array, number>(
         nullable,
+        0,
         (length) => new Int32Array(length),
         (values, nulls) => ({ kind, values, ...(nulls ? { nulls } : {}) }),
       );
