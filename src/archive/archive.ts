@@ -9,7 +9,7 @@
 
 import { letGo, letGoOfBatch } from '../core/buffers.ts';
 import { ByteBudget } from '../core/byte-budget.ts';
-import { batchBytes, type ColumnBatch } from '../core/columns.ts';
+import { batchBytes, type TravellingBatch } from '../core/columns.ts';
 import type { EnvelopeHead, JournalEntry, Position, Signal } from '../core/envelope.ts';
 import { isProxyError, messageOf } from '../core/errors.ts';
 import { MIB } from '../core/limits.ts';
@@ -43,13 +43,13 @@ export interface ArchiveOptions extends FlushDeps {
 export interface OfferedEnvelope {
   position: Position;
   head: EnvelopeHead;
-  batch: ColumnBatch;
+  batch: TravellingBatch;
   /** What the batch has reserved in the in-flight budget (`ByteBudget.rounded`); the archive releases it. */
   reservedBytes: number;
 }
 
 interface Decoded {
-  batch: ColumnBatch;
+  batch: TravellingBatch;
   /** Its share of the in-flight budget, in what `ByteBudget.rounded` gives. */
   reservedBytes: number;
 }

@@ -4,12 +4,12 @@ import { batchTransferList } from '../core/columns.ts';
 import type { Position } from '../core/envelope.ts';
 import { ProxyError } from '../core/errors.ts';
 import type { DoubtfulEnvelope } from '../store/commit-log.ts';
-import type { EncodeAnswer, EncodeRequest } from './encode-worker.ts';
-import type { AddedEnvelope, BuildOptions, BuiltSegment } from './segment-builder.ts';
+import type { EncodeAnswer, EncodeRequest, TravellingEnvelope } from './encode-worker.ts';
+import type { BuildOptions, BuiltSegment } from './segment-builder.ts';
 
 export interface Encoder {
   /** The batch's buffers are transferred: it is gone for the caller. */
-  add(envelope: AddedEnvelope): void;
+  add(envelope: TravellingEnvelope): void;
   /** Segments of the cut, one at a time. Throws WORKER_LOST when the worker ended. */
   build(first: Position, last: Position, doubts: readonly DoubtfulEnvelope[]): AsyncGenerator<BuiltSegment>;
   close(): Promise<void>;

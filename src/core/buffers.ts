@@ -2,7 +2,7 @@
  * Large buffers are let go of at once, not when the garbage collector comes to it: what the in-flight budget counts as released
  * must be released.
  */
-import { batchTransferList, type Column, type ColumnBatch } from './columns.ts';
+import { batchTransferList, type Column, type TravellingBatch } from './columns.ts';
 
 /**
  * A column may be a view of a buffer that a whole small batch shares (record/batch-builder.ts): then the buffer goes with the batch.
@@ -28,6 +28,6 @@ export function letGoOfColumn(column: Column): void {
   }
 }
 
-export function letGoOfBatch(batch: ColumnBatch): void {
+export function letGoOfBatch(batch: TravellingBatch): void {
   for (const buffer of batchTransferList(batch)) if (!buffer.detached) buffer.transfer(0);
 }

@@ -7,7 +7,7 @@ import type { FastifyReply } from 'fastify';
 import { letGo, letGoOfBatch } from '../core/buffers.ts';
 import type { ByteBudget } from '../core/byte-budget.ts';
 import type { Clock } from '../core/clock.ts';
-import type { ColumnBatch } from '../core/columns.ts';
+import type { TravellingBatch } from '../core/columns.ts';
 import type { EnvelopeHead, Position } from '../core/envelope.ts';
 import { fingerprintOf, type Sealer } from '../core/sealer.ts';
 import type { Journal } from '../journal/journal.ts';
@@ -30,7 +30,7 @@ export interface AdmissionLimits extends BodyLimits {
 export interface AcceptedEnvelope {
   position: Position;
   head: EnvelopeHead;
-  batch: ColumnBatch;
+  batch: TravellingBatch;
   reservedBytes: number;
 }
 

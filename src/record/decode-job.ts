@@ -2,7 +2,7 @@
  * What crosses between intake or archive and the decode workers: a body as received goes in, its columns come out. Buffers are
  * transferred, never copied; the worker gives the body back.
  */
-import type { ColumnBatch } from '../core/columns.ts';
+import type { TravellingBatch } from '../core/columns.ts';
 import type { Protocol } from '../core/envelope.ts';
 
 export interface DecodeJob {
@@ -22,7 +22,7 @@ export interface DecodeJob {
 export interface DecodedBody {
   ok: true;
   body: Uint8Array<ArrayBuffer>;
-  batch: ColumnBatch;
+  batch: TravellingBatch;
   itemCount: number;
   opaqueCount: number;
   /** Size of the body once decompressed. */

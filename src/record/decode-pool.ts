@@ -59,15 +59,17 @@ export function createDecodePool(options: DecodePoolOptions): DecodePool {
     const lane: Lane = { worker, waiting: new Map() };
     lanes[index] = lane;
     let hasStarted = false;
-    worker.on('message', (answer: DecodeAnswer | typeof STARTED) => {
-      if (answer === STARTED) {
+    worker.on('message', (answers: DecodeAnswer[] | typeof STARTED) => {
+      if (answers === STARTED) {
         hasStarted = true;
         failedStarts = 0;
         return;
       }
-      const resolve = lane.waiting.get(answer.id);
-      lane.waiting.delete(answer.id);
-      resolve?.(answer.verdict);
+      for (const { id, verdict } of answers) {
+        const resolve = lane.waiting.get(id);
+        lane.waiting.delete(id);
+        resolve?.(verdict);
+      }
     });
     worker.on('error', (error) => log.error({ err: error, worker: index }, 'decode worker failed'));
     worker.on('exit', (code) => {

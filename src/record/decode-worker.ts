@@ -8,7 +8,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { crc32 } from 'node:zlib';
 import { letGo } from '../core/buffers.ts';
 import { ByteBudget } from '../core/byte-budget.ts';
-import { batchBytes, batchTransferList } from '../core/columns.ts';
+import { batchBytes, batchTransferList, packBatch } from '../core/columns.ts';
 import { WORKER_NICENESS } from '../core/limits.ts';
 import { decompress } from '../wire/decompression.ts';
 import { decodeEnvelope } from './decode-envelope.ts';
@@ -20,11 +20,18 @@ export interface DecodeWorkerData {
   decompressedBytesMax: number;
 }
 
-/** Sent to the worker, and answered with the same `id`. */
+/** Sent to the worker, and answered with the same `id`; answers come in lists. */
 export interface DecodeRequest {
   id: number;
   job: DecodeJob;
 }
+
+/**
+ * To wake the other thread costs as much as a small body: answers that are ready one right after the other go together. A large body's goes
+ * at once, so that it keeps nobody waiting.
+ */
+const ANSWERS_AT_ONCE = 4;
+const LARGE_BYTES = 64 * 1024;
 
 /** The first thing a worker says: its code is loaded. */
 export const STARTED = 'started';
@@ -63,7 +70,7 @@ export function decodeJob(job: DecodeJob, budget: ByteBudget, decompressedBytesM
   return {
     ok: true,
     body: job.body,
-    batch: decoded.batch,
+    batch: packBatch(decoded.batch),
     itemCount: decoded.itemCount,
     opaqueCount: decoded.opaqueCount,
     rawBytes,
@@ -116,14 +123,25 @@ if (parentPort) {
   const unbound = new ByteBudget(shared, held, false);
   // This thread's alone: where processors are short, callers' sockets come first.
   setPriority(WORKER_NICENESS);
+  let answers: DecodeAnswer[] = [];
+  const answer = (): void => {
+    if (answers.length === 0) return;
+    const transfer: ArrayBuffer[] = [];
+    for (const { verdict } of answers) {
+      if (verdict.ok) transfer.push(verdict.body.buffer, ...batchTransferList(verdict.batch));
+    }
+    port.postMessage(answers, transfer);
+    answers = [];
+  };
   port.on('message', (request: DecodeRequest) => {
     const budget = request.job.isOverdue ? unbound : bound;
     const verdict = answerTo(request, budget, decompressedBytesMax);
     // What is refused is not sent back.
     if (!verdict.ok) letGo(request.job.body);
     if (verdict.ok) budget.handOver(verdict.reservedBytes);
-    const transfer = verdict.ok ? [verdict.body.buffer, ...batchTransferList(verdict.batch)] : [];
-    port.postMessage({ id: request.id, verdict } satisfies DecodeAnswer, transfer);
+    if (answers.length === 0) setImmediate(answer);
+    answers.push({ id: request.id, verdict });
+    if (answers.length >= ANSWERS_AT_ONCE || !verdict.ok || verdict.rawBytes >= LARGE_BYTES) answer();
   });
   port.postMessage(STARTED);
 }

@@ -11,6 +11,7 @@ import { runUpkeep, type UpkeepSummary } from '../../src/archive/upkeep/upkeep.t
 import { createParquetCodec } from '../../src/codec/parquet-codec.ts';
 import { ByteBudget } from '../../src/core/byte-budget.ts';
 import type { Clock } from '../../src/core/clock.ts';
+import { unpackBatch } from '../../src/core/columns.ts';
 import type { JournalIdentity, Position } from '../../src/core/envelope.ts';
 import { isProxyError, ProxyError } from '../../src/core/errors.ts';
 import { MIB } from '../../src/core/limits.ts';
@@ -23,6 +24,7 @@ import { unheardOf } from '../../src/journal/unheard.ts';
 import { finishOrphan } from '../../src/orphan.ts';
 import type { DecodeElsewhere } from '../../src/record/decode-job.ts';
 import { decodeLogs } from '../../src/record/logs.ts';
+import { SIGNAL_COLUMNS } from '../../src/record/schema.ts';
 import type { ObjectStore } from '../../src/store/object-store.ts';
 import { withRetry } from '../../src/store/with-retry.ts';
 import { createLog } from '../../src/telemetry/log.ts';
@@ -81,7 +83,8 @@ function inlineEncoder(identity: JournalIdentity, writer: string | undefined, ga
     ...(writer === undefined ? {} : { writer }),
   });
   return {
-    add: (envelope) => builder.add(envelope),
+    add: (envelope) =>
+      builder.add({ ...envelope, batch: unpackBatch(envelope.batch, SIGNAL_COLUMNS[envelope.signal]) }),
     build: async function* (first, last, doubts) {
       for (const segment of builder.build(first, last, doubts)) {
         await gate.pass();
