@@ -3,6 +3,7 @@
  * most are found by their bytes and not read again.
  */
 import { NULL_ID } from '../core/columns.ts';
+import { MIB } from '../core/limits.ts';
 import { jsonOfMessage, MESSAGES } from '../wire/datadog/series-messages.ts';
 import { ProtobufError, ProtobufReader } from '../wire/protobuf.ts';
 import type { StringWriter } from './batch-builder.ts';
@@ -15,15 +16,54 @@ export interface Entry {
   device: number;
 }
 
-/** JSON of repeated fields, looked up by the bytes they were sent as: series of one sender repeat them. */
+/** What the bytes of a field say, whoever sent them. */
+export interface ReadField {
+  text: string;
+  exact: boolean;
+  host?: string;
+  device?: string;
+}
+
+export type FieldReader = (reader: ProtobufReader) => ReadField;
+
+/** Bytes of keys and texts that are remembered; beyond it all is forgotten: what is still sent comes back soon. */
+const REMEMBERED_BYTES_MAX = 8 * MIB;
+
+/** Of all requests of this thread: senders repeat their fields from one request to the next. */
+class RememberedFields {
+  readonly #read: FieldReader;
+  readonly #known = new Map<string, ReadField>();
+  #bytes = 0;
+
+  constructor(read: FieldReader) {
+    this.#read = read;
+  }
+
+  get(key: string, bytes: Buffer, offset: number): ReadField {
+    const known = this.#known.get(key);
+    if (known) return known;
+    const field = within(offset, () => this.#read(new ProtobufReader(bytes)));
+    this.#bytes += key.length + field.text.length;
+    if (this.#bytes > REMEMBERED_BYTES_MAX) {
+      this.#known.clear();
+      this.#bytes = key.length + field.text.length;
+    }
+    this.#known.set(key, field);
+    return field;
+  }
+}
+
+/** JSON of repeated fields, looked up by the bytes they were sent as. */
 export class FieldCache {
   readonly #entries = new Map<string, Entry>();
   readonly #writer: StringWriter;
-  readonly #make: (reader: ProtobufReader, entry: Entry) => string;
+  readonly #remembered: RememberedFields;
+  readonly #rows: MetricRows;
 
-  constructor(writer: StringWriter, make: (reader: ProtobufReader, entry: Entry) => string) {
+  constructor(writer: StringWriter, kind: keyof typeof REMEMBERED, rows: MetricRows) {
     this.#writer = writer;
-    this.#make = make;
+    this.#remembered = REMEMBERED[kind];
+    this.#rows = rows;
   }
 
   /** `bytes` stand at `offset` of the body. */
@@ -31,8 +71,14 @@ export class FieldCache {
     const key = bytes.toString('latin1');
     const known = this.#entries.get(key);
     if (known) return known;
-    const entry: Entry = { id: NULL_ID, exact: true, host: NULL_ID, device: NULL_ID };
-    entry.id = this.#writer.intern(within(offset, () => this.#make(new ProtobufReader(bytes), entry)));
+    const { text, exact, host, device } = this.#remembered.get(key, bytes, offset);
+    const { hosts, devices } = this.#rows;
+    const entry: Entry = {
+      id: this.#writer.intern(text),
+      exact,
+      host: host === undefined ? NULL_ID : hosts.intern(host),
+      device: device === undefined ? NULL_ID : devices.intern(device),
+    };
     this.#entries.set(key, entry);
     return entry;
   }
@@ -81,35 +127,37 @@ export class FieldRun {
   }
 }
 
-export function tagsJson(reader: ProtobufReader, entry: Entry): string {
+function readTags(reader: ProtobufReader): ReadField {
   const tags: string[] = [];
+  let exact = true;
   while (!reader.done()) {
     reader.tag();
     tags.push(reader.string());
-    if (!reader.stringExact) entry.exact = false;
+    if (!reader.stringExact) exact = false;
   }
-  return JSON.stringify(tags);
+  return { text: JSON.stringify(tags), exact };
 }
 
-export function resourcesJson(reader: ProtobufReader, entry: Entry, rows: MetricRows): string {
+function readResources(reader: ProtobufReader): ReadField {
   const texts: string[] = [];
+  const field: ReadField = { text: '', exact: true };
   while (!reader.done()) {
     reader.tag();
     const { text, exact } = jsonOfMessage(reader.message(), MESSAGES.resource);
-    if (!exact) entry.exact = false;
+    if (!exact) field.exact = false;
     texts.push(text);
     const { type, name } = JSON.parse(text) as { type?: string; name?: string };
     if (name === undefined) continue;
-    if (type === 'host' && entry.host === NULL_ID) entry.host = rows.hosts.intern(name);
-    if (type === 'device' && entry.device === NULL_ID) entry.device = rows.devices.intern(name);
+    if (type === 'host') field.host ??= name;
+    if (type === 'device') field.device ??= name;
   }
-  return `[${texts.join(',')}]`;
+  field.text = `[${texts.join(',')}]`;
+  return field;
 }
 
-export function metadataJson(reader: ProtobufReader, entry: Entry): string {
+function readMetadata(reader: ProtobufReader): ReadField {
   const { text, exact } = jsonOfMessage(reader, MESSAGES.metadata);
-  entry.exact = exact;
-  return text;
+  return { text, exact };
 }
 
 /** Runs `read` over bytes that stand at `offset` of the body, so that errors name the place in the body. */
@@ -121,3 +169,9 @@ export function within<T>(offset: number, read: () => T): T {
     throw error;
   }
 }
+
+const REMEMBERED = {
+  tags: new RememberedFields(readTags),
+  resources: new RememberedFields(readResources),
+  metadata: new RememberedFields(readMetadata),
+};

@@ -6,7 +6,7 @@ import { NULL_ID } from '../core/columns.ts';
 import { hasNaNPayload } from '../wire/datadog/series-messages.ts';
 import type { ProtobufReader } from '../wire/protobuf.ts';
 import type { StringWriter } from './batch-builder.ts';
-import { FieldCache, FieldRun, metadataJson, resourcesJson, tagsJson } from './metrics-protobuf-fields.ts';
+import { FieldCache, FieldRun } from './metrics-protobuf-fields.ts';
 import { type MetricRows, TYPE_NAMES } from './metrics-rows.ts';
 
 /** Seconds whose milliseconds are still exact. */
@@ -27,9 +27,9 @@ export class ProtobufItemReader {
   constructor(rows: MetricRows, reader: ProtobufReader) {
     this.#rows = rows;
     this.#receiver = reader;
-    this.#tags = new FieldCache(rows.tagLists, tagsJson);
-    this.#resources = new FieldCache(rows.resourceLists, (fields, entry) => resourcesJson(fields, entry, rows));
-    this.#metadata = new FieldCache(rows.metadatas, metadataJson);
+    this.#tags = new FieldCache(rows.tagLists, 'tags', rows);
+    this.#resources = new FieldCache(rows.resourceLists, 'resources', rows);
+    this.#metadata = new FieldCache(rows.metadatas, 'metadata', rows);
   }
 
   #begin(): void {
