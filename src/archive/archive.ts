@@ -428,7 +428,9 @@ export class Archive {
     let hashList: string | undefined;
     if (hashes) {
       const doubtful = new Set(cut.doubts.map(({ position }) => position));
-      const bytes = hashes.encode(journal.identity, doubtful);
+      const { replica } = journal.identity;
+      cut.heard ??= journal.heardLate().map(({ epoch, position }) => [`${replica}-${epoch}`, position]);
+      const bytes = hashes.encode(journal.identity, doubtful, cut.heard);
       hashList = await storeHashes(this.#options, journal.identity, cut, bytes, signal);
     }
     const segments = this.#encoder!.build(cut.first, cut.last, cut.doubts);

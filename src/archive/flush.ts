@@ -10,7 +10,7 @@ import type { JournalIdentity, Position, Signal } from '../core/envelope.ts';
 import { isProxyError, messageOf, ProxyError } from '../core/errors.ts';
 import type { Random } from '../core/random.ts';
 import { type CommitRecord, commitKey, type DoubtfulEnvelope, type SegmentEntry } from '../store/commit-log.ts';
-import { hashListKey } from '../store/hash-lists.ts';
+import { type HeardPlace, hashListKey } from '../store/hash-lists.ts';
 import type { ObjectStore } from '../store/object-store.ts';
 import type { Log } from '../telemetry/log.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
@@ -25,6 +25,8 @@ export interface Cut {
   cutAtMs: number;
   /** Known once it was asked for; a repeat makes the same segments of them. */
   doubts?: DoubtfulEnvelope[];
+  /** Of earlier flushes, or of earlier lives: no more in doubt. */
+  heard?: HeardPlace[];
 }
 
 export interface CutStats {

@@ -20,6 +20,7 @@ import {
 import { ChunkIndex } from './chunk-index.ts';
 import type {
   AppendResult,
+  HeardEnvelope,
   Journal,
   JournalConsumer,
   JournalUsage,
@@ -47,6 +48,7 @@ export interface AdoptedJournal extends Journal {
 
 /** A journal of more chunks is not looked through: the listing goes on behind it. */
 const CHUNKS_LISTED_MAX = 500;
+const HEARD_LATE_MAX = 4096;
 
 /** Journals that have objects in the store, by replica, then epoch. Mostly one request. */
 export async function listChunkJournals(store: Pick<ChunkStore, 'list'>): Promise<JournalIdentity[]> {
@@ -101,6 +103,7 @@ export async function adoptJournal(options: AdoptedJournalOptions): Promise<Adop
   if (sequence === 0) return undefined;
   const index = new ChunkIndex();
   const unheard = new Map<Position, UnconfirmedEnvelope>();
+  const heardLate: HeardEnvelope[] = [];
   let quarantined = 0;
   for (; ; sequence++) {
     const bytes = await chunkOrFence(options, sequence);
@@ -127,12 +130,15 @@ export async function adoptJournal(options: AdoptedJournalOptions): Promise<Adop
     for (const { position, head } of chunk.entries) {
       unheard.set(position, { position, bodyHash: head.bodyHash, receivedAtMs: head.receivedAtMs });
     }
-    for (const [from, to, epoch] of chunk.heard) {
-      for (let position = from; epoch === undefined && position <= to; position++) unheard.delete(position);
+    for (const [from, to, epoch = identity.epoch] of chunk.heard) {
+      for (let position = from; position <= to; position++) {
+        if (epoch !== identity.epoch || !unheard.delete(position)) heardLate.push({ epoch, position });
+      }
     }
+    heardLate.splice(0, heardLate.length - HEARD_LATE_MAX);
   }
   if (index.count === 0) return undefined;
-  return new Adopted(options, await options.archivedTo(), index, quarantined, [...unheard.values()]);
+  return new Adopted(options, await options.archivedTo(), index, quarantined, [...unheard.values()], heardLate);
 }
 
 /** The chunk; undefined: here it ends, by a fence of ours or of an adopter before us. */
@@ -199,6 +205,7 @@ class Adopted implements AdoptedJournal {
   readonly #quarantined: number;
   readonly #archivedTo: Position;
   readonly #unheard: readonly UnconfirmedEnvelope[];
+  readonly #heardLate: HeardEnvelope[];
   #loaded: { sequence: number; entries: JournalEntry[] } | undefined;
   #isClosed = false;
 
@@ -208,12 +215,14 @@ class Adopted implements AdoptedJournal {
     index: ChunkIndex,
     quarantined: number,
     unheard: readonly UnconfirmedEnvelope[],
+    heardLate: HeardEnvelope[],
   ) {
     this.#options = options;
     this.identity = options.identity;
     this.#index = index;
     this.#quarantined = quarantined;
     this.#unheard = unheard;
+    this.#heardLate = heardLate;
     this.#start = index.oldest!.first;
     this.#archivedTo = archivedTo;
     this.#end = Math.max(archivedTo, index.end);
@@ -277,6 +286,11 @@ class Adopted implements AdoptedJournal {
   /** The last answers before the end were told nowhere. */
   async doubtful(first: Position, last: Position): Promise<UnconfirmedEnvelope[]> {
     return this.#unheard.filter(({ position }) => position >= first && position <= last);
+  }
+
+  /** What its owner had heard of, and told nobody but its chunks. */
+  heardLate(): HeardEnvelope[] {
+    return this.#heardLate.splice(0);
   }
 
   unconfirmedAtOpen(): [] {

@@ -474,6 +474,10 @@ export class DiskJournal implements Journal {
     return Promise.resolve([]);
   }
 
+  heardLate(): [] {
+    return [];
+  }
+
   unconfirmedAtOpen(): UnconfirmedEnvelope[] {
     return this.#parts.unconfirmedAtOpen;
   }

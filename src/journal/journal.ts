@@ -40,6 +40,12 @@ export interface UnconfirmedEnvelope {
   receivedAtMs: number;
 }
 
+/** Of a life of the journal's own replica. */
+export interface HeardEnvelope {
+  epoch: number;
+  position: Position;
+}
+
 export interface JournalUsage {
   bytes: number;
   budgetBytes: number;
@@ -80,6 +86,8 @@ export interface Journal {
    * moment. `[]` where only this journal's next life would meet the retries: there they are told at the door.
    */
   doubtful(first: Position, last: Position): Promise<UnconfirmedEnvelope[]>;
+  /** Whose answer was heard after all, or a retry's at the door, since it was told as doubtful; each is told once. */
+  heardLate(): HeardEnvelope[];
   /** Bytes between a consumer's position and the end: its backlog. */
   backlog(position: Position): { entries: number; bytes: number; oldestReceivedAtMs: number | undefined };
   usage(): JournalUsage;

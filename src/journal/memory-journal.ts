@@ -126,6 +126,10 @@ class MemoryJournal implements Journal {
     return Promise.resolve([]);
   }
 
+  heardLate(): [] {
+    return [];
+  }
+
   unconfirmedAtOpen(): [] {
     return [];
   }

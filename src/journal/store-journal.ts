@@ -13,6 +13,7 @@ import { ChunkWriter } from './chunk-writer.ts';
 import { encodeFrame } from './frame.ts';
 import type {
   AppendResult,
+  HeardEnvelope,
   Journal,
   JournalConsumer,
   JournalUsage,
@@ -31,6 +32,7 @@ const DELETE_AGAIN_AFTER_MS = 5_000;
 /** So long is an answer waited for that is being sent while its envelope is archived. */
 const ANSWERS_WITHIN_MS = 1_000;
 const ANSWERS_LOOK_EVERY_MS = 50;
+const HEARD_LATE_MAX = 4096;
 /** How long closing waits for the store before what is not durable is refused. */
 const CLOSE_WITHIN_MS = 5_000;
 
@@ -62,6 +64,9 @@ class StoreJournal implements Journal {
   #loaded: { sequence: number; entries: JournalEntry[] } | undefined;
   /** Not known to have been heard, of what is not archived yet. */
   readonly #unheard = new Map<Position, UnconfirmedEnvelope>();
+  readonly #heardLate: HeardEnvelope[] = [];
+  /** Up to here it was asked what is doubtful. */
+  #askedTo: Position = 0;
   #end: Position = 0;
   /** All before it are passed by every consumer. */
   #start: Position = 1;
@@ -229,7 +234,15 @@ class StoreJournal implements Journal {
 
   confirm(position: Position, epoch?: number): void {
     this.#writer.confirm(position, epoch);
-    if (epoch === undefined) this.#unheard.delete(position);
+    const wasWaiting = epoch === undefined && this.#unheard.delete(position);
+    // It may have been archived as doubtful: others must not take what comes later for its retry.
+    if (wasWaiting || (epoch === undefined && position > this.#askedTo)) return;
+    this.#heardLate.push({ epoch: epoch ?? this.identity.epoch, position });
+    if (this.#heardLate.length > HEARD_LATE_MAX) this.#heardLate.shift();
+  }
+
+  heardLate(): HeardEnvelope[] {
+    return this.#heardLate.splice(0);
   }
 
   async doubtful(first: Position, last: Position): Promise<UnconfirmedEnvelope[]> {
@@ -241,6 +254,7 @@ class StoreJournal implements Journal {
       if (this.#stopping.signal.aborted) break;
     }
     const found = within();
+    this.#askedTo = Math.max(this.#askedTo, last);
     // What is archived as doubtful stays so, whatever is heard later.
     for (const position of this.#unheard.keys()) if (position <= last) this.#unheard.delete(position);
     return found;

@@ -51,9 +51,11 @@ export async function doubtsLeftOut(
   }
   if (byHash.size === 0) return new Set();
   const confirmed = new Map<string, Received[]>();
+  const heard = new Set<string>();
   // What a flush received before it was cut.
   const keys = [...hashLists].filter((key) => (hashListTimeMs(key) ?? 0) >= oldestMs - DOUBT_SKEW_MS);
-  for await (const { journal, envelopes } of readHashLists(reader, keys, new Set(byHash.keys()))) {
+  for await (const { journal, envelopes, heard: places } of readHashLists(reader, keys, new Set(byHash.keys()))) {
+    for (const [of, position] of places) heard.add(`${of}/${position}`);
     for (const { bodyHash, receivedAtMs } of envelopes) {
       const list = confirmed.get(bodyHash) ?? [];
       confirmed.set(bodyHash, list);
@@ -62,7 +64,13 @@ export async function doubtsLeftOut(
   }
   const leftOut = new Set<string>();
   for (const [hash, doubts] of byHash) {
-    for (const key of leftOutOf([...doubts.values()], confirmed.get(hash) ?? [])) leftOut.add(key);
+    const sure = confirmed.get(hash) ?? [];
+    const inDoubt: Doubt[] = [];
+    for (const [id, doubt] of doubts) {
+      if (heard.has(id)) sure.push({ receivedAtMs: doubt.receivedAtMs, journal: doubt.journal });
+      else inDoubt.push(doubt);
+    }
+    for (const key of leftOutOf(inDoubt, sure)) leftOut.add(key);
   }
   return leftOut;
 }

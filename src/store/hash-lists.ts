@@ -4,7 +4,7 @@
  * names counts for nothing:
  * `hashes/<commit time, ms, 13 digits>-<replica>-<epoch>-<n>`; gone once no doubt can be that old.
  *
- * Bytes: a line of JSON, `{"format":1,"journal":…,"receivedMinMs":…,"count":…}`, then per envelope the first 16 bytes of its body's
+ * Bytes: a line of JSON, `{"format":1,"journal":…,"receivedMinMs":…,"count":…,"heard"?:[[journal, position], …]}`, then per envelope the first 16 bytes of its body's
  * SHA-256 and, u32 little-endian, when it was received, ms after `receivedMinMs`.
  */
 import { z } from 'zod';
@@ -23,6 +23,8 @@ const headShape = z.strictObject({
   journal: z.string().min(1),
   receivedMinMs: z.number().int(),
   count: z.number().int().nonnegative(),
+  /** Journal and position of envelopes that were in doubt, and are no more. */
+  heard: z.array(z.tuple([z.string().min(1), z.number().int()])).optional(),
 });
 
 export interface HashedEnvelope {
@@ -35,7 +37,12 @@ export interface HashList {
   /** `replica-epoch`. */
   journal: string;
   envelopes: HashedEnvelope[];
+  /** Envelopes of this replica that were in doubt, and whose answer was heard after all. */
+  heard: readonly HeardPlace[];
 }
+
+/** `replica-epoch`, and a position there. */
+export type HeardPlace = [journal: string, position: Position];
 
 export function hashListKey(identity: JournalIdentity, number: number, committedAtMs: number): string {
   const time = String(Math.max(0, Math.trunc(committedAtMs))).padStart(TIME_DIGITS, '0');
@@ -70,7 +77,7 @@ export class HashCollector {
   }
 
   /** The object's bytes, without those at these positions. */
-  encode(identity: JournalIdentity, without: ReadonlySet<Position>): Uint8Array {
+  encode(identity: JournalIdentity, without: ReadonlySet<Position>, heard: readonly HeardPlace[] = []): Uint8Array {
     const kept: number[] = [];
     let receivedMinMs = Number.POSITIVE_INFINITY;
     for (let at = 0; at < this.#count * COLLECTED_BYTES; at += COLLECTED_BYTES) {
@@ -83,6 +90,7 @@ export class HashCollector {
       journal: `${identity.replica}-${identity.epoch}`,
       receivedMinMs: kept.length === 0 ? 0 : receivedMinMs,
       count: kept.length,
+      ...(heard.length === 0 ? {} : { heard: [...heard] }),
     } satisfies z.infer<typeof headShape>;
     const line = Buffer.from(`${JSON.stringify(head)}\n`);
     const bytes = Buffer.alloc(line.byteLength + kept.length * ENTRY_BYTES);
@@ -115,7 +123,7 @@ export function decodeHashList(key: string, bytes: Uint8Array, wanted: ReadonlyS
     if (!wanted.has(bodyHash)) continue;
     envelopes.push({ bodyHash, receivedAtMs: head.receivedMinMs + buffer.readUInt32LE(at + HASH_BYTES) });
   }
-  return { journal: head.journal, envelopes };
+  return { journal: head.journal, envelopes, heard: head.heard ?? [] };
 }
 
 /** The form that hashes are compared in. */

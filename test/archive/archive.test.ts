@@ -27,6 +27,7 @@ function journalFailing(plan: ErrorCode[]): Journal & { reads: number } {
       },
     }),
     doubtful: async () => [],
+    heardLate: () => [],
     read: async () => {
       journal.reads += 1;
       const code = plan.shift();

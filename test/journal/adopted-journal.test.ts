@@ -63,13 +63,22 @@ describe('answers that nobody is known to have heard', () => {
       (await of.doubtful(first, last)).map(({ position }) => position);
     const started = performance.now();
     expect(await positions(journal, 1, 3)).toEqual([3]);
+    // One of them is heard of after all, and one of an earlier life; one that nobody has asked for yet is none.
+    for (const position of [3, 5]) journal.confirm(position);
+    journal.confirm(9, 2);
+    expect(journal.heardLate()).toEqual([
+      { epoch: 4, position: 3 },
+      { epoch: 2, position: 9 },
+    ]);
+    expect(journal.heardLate()).toEqual([]);
     // Those that are under way are waited for, but not for long.
     expect(performance.now() - started).toBeLessThan(10_000);
     // The next chunk says what was heard.
     await journal.append(envelopeOf('body 7'));
     const adopted = (await adopt(store))!;
-    expect(await positions(adopted, 1, 7)).toEqual([3, 5, 6, 7]);
-    expect((await adopted.doubtful(5, 5))[0]).toMatchObject({ bodyHash: envelopeOf('body 5').head.bodyHash });
+    expect(await positions(adopted, 1, 7)).toEqual([6, 7]);
+    expect(adopted.heardLate()).toEqual([{ epoch: 2, position: 9 }]);
+    expect((await adopted.doubtful(6, 6))[0]).toMatchObject({ bodyHash: envelopeOf('body 6').head.bodyHash });
     await journal.close();
   });
 });

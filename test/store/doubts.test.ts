@@ -6,6 +6,7 @@ import { DOUBT_SKEW_MS, DOUBT_WINDOW_MS, doubtsLeftOut } from '../../src/store/d
 import {
   decodeHashList,
   HashCollector,
+  type HeardPlace,
   hashListKey,
   hashListTimeMs,
   readHashLists,
@@ -46,9 +47,18 @@ async function confirm(store: ObjectStore, sent: readonly Sent[]): Promise<strin
   return keys;
 }
 
-async function leftOut(doubts: readonly Sent[], confirmed: readonly Sent[]): Promise<string[]> {
+async function leftOut(
+  doubts: readonly Sent[],
+  confirmed: readonly Sent[],
+  heard: HeardPlace[] = [],
+): Promise<string[]> {
   const store = createMemoryStore({ clock: systemClock });
   const lists = await confirm(store, confirmed);
+  if (heard.length > 0) {
+    const identity = { replica: 'a', epoch: 2 };
+    lists.push(hashListKey(identity, 9, NOW_MS + 60_000));
+    await store.put(lists.at(-1)!, new HashCollector().encode(identity, new Set(), heard));
+  }
   const forwards = await doubtsLeftOut(store, doubts.map(doubtOf), lists);
   // Whatever order the records come in.
   expect(await doubtsLeftOut(store, doubts.map(doubtOf).reverse(), lists.reverse())).toEqual(forwards);
@@ -86,6 +96,13 @@ describe('an envelope in doubt', () => {
     expect(await leftOut([a(0), b(5_000)], [])).toEqual(['b-1/1']);
     expect(await leftOut([a(0), b(5_000), c(9_000)], [])).toHaveLength(2);
     expect(await leftOut([a(0), b(5_000)], [c(9_000)])).toHaveLength(1 + 1);
+  });
+
+  it('is in doubt no more once its answer, or a retry at its own replica, was heard', async () => {
+    expect(await leftOut([a(0)], [b(5_000)], [['a-1', 1]])).toEqual([]);
+    expect(await leftOut([a(0), a(10, 2)], [b(5_000)], [['a-1', 1]])).toEqual(['a-1/2']);
+    // It is the confirmed end of another's chain.
+    expect(await leftOut([b(0), a(5_000)], [], [['a-1', 1]])).toEqual(['b-1/1']);
   });
 
   it('whatever the clocks of the replicas say', async () => {
@@ -130,6 +147,7 @@ describe('lists of hashes', () => {
     const wanted = new Set([4, 5, 6, 1000, 2000].map((n) => hashOf(n).slice(0, 32)));
     expect(decodeHashList('k', bytes, wanted)).toEqual({
       journal: 'r-1-3',
+      heard: [],
       envelopes: [4, 6].map((n) => ({ bodyHash: hashOf(n).slice(0, 32), receivedAtMs: Math.trunc(NOW_MS + n * 7.5) })),
     });
     expect(bytes.byteLength).toBeLessThan(998 * 20 + 200);

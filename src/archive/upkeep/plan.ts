@@ -96,12 +96,12 @@ export function planUpkeep(
   }
   for (const { entry, committedAtMs } of all) {
     if (entry.rollup?.of !== undefined) continue;
+    // Its sender may still come back with it, or turn out to have heard the answer.
+    if (entry.doubt && nowMs - entry.doubt.receivedAtMs < DOUBT_SETTLED_MS) continue;
     if (leftOut.has(entry.key)) {
       doubled.push(entry);
       continue;
     }
-    // Its sender may still come back with it.
-    if (entry.doubt && nowMs - entry.doubt.receivedAtMs < DOUBT_SETTLED_MS) continue;
     const own = companions.get(entry.key) ?? [];
     const receivedMaxMs = entry.receivedMaxMs ?? committedAtMs;
     const ageMs = nowMs - receivedMaxMs;
