@@ -3,6 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { SIGNALS, type Signal } from '../../src/core/envelope.ts';
+import { findS3Server, type S3Server, startS3Server } from '../../test/support/servers/s3-server.ts';
 import type { GeneratorReport } from './generator.ts';
 import { cpuSecondsOf, peakRssMiBOf } from './process-facts.ts';
 import { type PlainServer, startGenerator, startPlainServer } from './processes.ts';
@@ -16,6 +17,7 @@ export const SERVERS = [
   'memory/forward',
   'disk/store-only',
   'disk/forward',
+  'store/store-only',
 ] as const;
 export type ServerKind = (typeof SERVERS)[number];
 
@@ -65,6 +67,11 @@ export interface LoadResult {
 const DELIVERY_SECONDS_MAX = 600;
 const START_SECONDS_MAX = 60;
 
+/** Without an S3 server (`test/servers/install.sh`) there is no case with one. */
+export function canRun(server: ServerKind): boolean {
+  return !server.startsWith('store') || findS3Server() !== undefined;
+}
+
 export async function runLoadCase(mix: Mix, server: ServerKind, options: LoadOptions): Promise<LoadResult> {
   return server === 'bare' || server === 'inflating' ? runPlain(mix, server, options) : runProxy(mix, server, options);
 }
@@ -83,19 +90,24 @@ async function runProxy(mix: Mix, server: ServerKind, options: LoadOptions): Pro
   const dataFolder = await mkdtemp(join(tmpdir(), 'reductrai-load-'));
   const forwards = server.endsWith('/forward');
   let sink: PlainServer | undefined;
+  let bucket: S3Server | undefined;
   try {
+    const durability = server.split('/')[0] as 'memory' | 'disk' | 'store';
+    if (durability === 'store') bucket = await startS3Server();
+    const storeEnv = bucket ? await envOf(bucket) : {};
     if (forwards) sink = await startPlainServer('sink');
     const proxy = await startProxyCase({
-      durability: server.startsWith('memory') ? 'memory' : 'disk',
+      durability,
       sinkUrl: sink?.url,
       dataFolder,
+      storeEnv,
     });
     try {
       const { report, cpuPerSecond, cpuBefore } = await loadOn(proxy.url, proxy.pid, mix, options);
       const backlogAtEnd = await backlogOf(proxy.url);
       const deliverySeconds = await untilDelivered(proxy.url, DELIVERY_SECONDS_MAX);
       const stopped = await stopAndWatch(proxy);
-      const stored = await storedItems(dataFolder);
+      const stored = await storedItems(dataFolder, storeEnv);
       const { items, acknowledged } = report.total;
       const arrived = sink && Number(await (await fetch(`${sink.url}/count`)).text());
       const delivered = arrived === undefined ? undefined : { requests: arrived, of: acknowledged.requests };
@@ -119,8 +131,17 @@ async function runProxy(mix: Mix, server: ServerKind, options: LoadOptions): Pro
     }
   } finally {
     await sink?.stop();
+    await bucket?.close();
     await rm(dataFolder, { recursive: true, force: true });
   }
+}
+
+async function envOf(server: S3Server): Promise<Record<string, string>> {
+  return {
+    STORAGE_URL: `s3://${await server.bucket()}/kept?endpoint=${server.endpoint}`,
+    S3_ACCESS_KEY: server.accessKeyId,
+    S3_SECRET_KEY: server.secretAccessKey,
+  };
 }
 
 /** Ends it as an orchestrator does. Facts are read while it still lives: the kernel forgets them with the process. */

@@ -9,7 +9,7 @@ import { machineFacts, machineLine } from '../machine.ts';
 import { quantile } from '../measure.ts';
 import type { BenchOptions } from '../options.ts';
 import { formatTable, short } from '../tables.ts';
-import { type LoadOptions, type LoadResult, runLoadCase, SERVERS, type ServerKind } from './load-case.ts';
+import { canRun, type LoadOptions, type LoadResult, runLoadCase, SERVERS, type ServerKind } from './load-case.ts';
 import { MIXES, type Mix } from './templates.ts';
 
 export interface Voice {
@@ -66,7 +66,7 @@ export async function runLoad(options: BenchOptions, { say, note }: Voice): Prom
 /** A case of ours brings its baselines with it. */
 function casesFor(filter: string): { mix: Mix; server: ServerKind }[] {
   return (Object.keys(MIXES) as Mix[]).flatMap((mix) => {
-    const wanted = SERVERS.filter((server) => `${mix}/${server}`.includes(filter));
+    const wanted = SERVERS.filter((server) => canRun(server) && `${mix}/${server}`.includes(filter));
     if (wanted.length === 0) return [];
     return SERVERS.filter((server) => wanted.includes(server) || isPlain(server)).map((server) => ({ mix, server }));
   });

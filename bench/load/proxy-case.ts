@@ -5,16 +5,19 @@ import { VIEW_NAMES, WHOLE_KINDS } from '../../src/query/views.ts';
 import { type ProxyProcess, runCli, startProxy } from '../../test/support/proxy-process.ts';
 
 export interface ProxyCase {
-  durability: 'memory' | 'disk';
+  durability: 'memory' | 'disk' | 'store';
   /** Where everything is forwarded to; undefined: store-only. */
   sinkUrl: string | undefined;
   dataFolder: string;
+  /** Names the store; default: a folder in the data folder. */
+  storeEnv?: Record<string, string>;
 }
 
-export function startProxyCase({ durability, sinkUrl, dataFolder }: ProxyCase): Promise<ProxyProcess> {
+export function startProxyCase({ durability, sinkUrl, dataFolder, storeEnv = {} }: ProxyCase): Promise<ProxyProcess> {
   return startProxy({
     dataFolder,
     env: {
+      ...storeEnv,
       DURABILITY: durability,
       LOG_LEVEL: 'info',
       REDUCTRAI_DRAIN_DEADLINE: '10m',
@@ -57,7 +60,10 @@ export async function untilDelivered(url: string, secondsMax: number): Promise<n
 }
 
 /** Items that the archive holds, by signal, as `reductrai query` counts them. */
-export async function storedItems(dataFolder: string): Promise<Partial<Record<Signal, number>>> {
+export async function storedItems(
+  dataFolder: string,
+  storeEnv: Record<string, string> = {},
+): Promise<Partial<Record<Signal, number>>> {
   const notItems = WHOLE_KINDS.map((kind) => `'${kind}'`).join(', ');
   const counts = SIGNALS.map((signal) => {
     // Every item has one row with point 0, points or none.
@@ -65,6 +71,7 @@ export async function storedItems(dataFolder: string): Promise<Partial<Record<Si
     return `SELECT '${signal}' AS signal, count(*)::INTEGER AS items FROM ${view} WHERE point = 0 AND kind NOT IN (${notItems})`;
   });
   const { code, stdout, stderr } = await runCli(['query', '--format', 'json', counts.join(' UNION ALL ')], {
+    ...storeEnv,
     DATA_DIR: dataFolder,
     REPLICA_ID: 'test-replica',
   });
