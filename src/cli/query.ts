@@ -8,7 +8,7 @@ import { type CliIo, fail, filesOf, type OpenedStore, timeOf, write } from './io
 
 const USAGE = `Usage: reductrai query [options] "SELECT …"
 
-Views: metrics, logs, spans, events (items), and <name>_raw (every row and column).
+Views: metrics, logs, spans, events (items), rollups (metrics as they age), and <name>_raw (every row and column).
 
   --format table|ndjson|json|csv   default: table on a terminal, ndjson when piped
   --from TIME, --to TIME      only rows of this time (ISO or ms); opens fewer segments
