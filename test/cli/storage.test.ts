@@ -88,4 +88,47 @@ describe('looking after a store', () => {
     },
     120_000,
   );
+
+  test.skipIf(!findS3Server())(
+    `the cold tier in a bucket behind a folder, by the variables of the published manifests${findS3Server() ? '' : ` (no server: ${HOW_TO_INSTALL})`}`,
+    async () => {
+      const server = await startS3Server();
+      try {
+        const folder = await temporaryFolder();
+        const env = {
+          DATA_DIR: join(folder, 'data'),
+          STORAGE_HOT_PATH: join(folder, 'hot'),
+          STORAGE_HOT_ENABLED: 'false',
+          STORAGE_WARM_ENABLED: 'false',
+          STORAGE_COLD_TYPE: 's3',
+          S3_BUCKET: await server.bucket(),
+          S3_ENDPOINT: server.endpoint,
+          S3_ACCESS_KEY: server.accessKeyId,
+          S3_SECRET_KEY: server.secretAccessKey,
+          REDUCTRAI_CLEANUP_GRACE: '0ms',
+          AUTO_CLEANUP_ENABLED: 'false',
+        };
+        await kept(env.DATA_DIR, env);
+        const online = await runCli(['check-config', '--online'], env);
+        expect(online.stdout).toMatch(/store: file:[^]*The store is fine[^]*cold store: s3:[^]*The cold store is fine/);
+        for (let run = 0; run < 2; run++) {
+          const moved = await runCli(['tier', 'run'], env);
+          expect(moved.code, moved.stdout + moved.stderr).toBe(0);
+        }
+        const listed = await runCli(['ls', '--segments'], env);
+        expect(listed.stdout).toContain('/tier=cold/');
+        expect(listed.stdout).not.toContain('/tier=hot/');
+        const verified = await runCli(['verify'], env);
+        expect(verified.stderr).toMatch(/1 segments, 40 rows.*all is well/);
+        const asked = await runCli(['query', COUNT], env);
+        expect(asked.stdout.trim(), asked.stderr).toBe('{"n":40}');
+        // What is left in the folder says what is live, and nothing else.
+        const alone = await runCli(['query', COUNT], { ...env, STORAGE_COLD_TYPE: 'local' });
+        expect(alone.code, alone.stdout).toBe(1);
+      } finally {
+        await server.close();
+      }
+    },
+    120_000,
+  );
 });
