@@ -431,7 +431,8 @@ export class Archive {
       const { replica } = journal.identity;
       cut.heard ??= journal.heardLate().map(({ epoch, position }) => [`${replica}-${epoch}`, position]);
       const bytes = hashes.encode(journal.identity, doubtful, cut.heard);
-      hashList = await storeHashes(this.#options, journal.identity, cut, bytes, signal);
+      const list = { bytes, receivedMinMs: cut.heard.length > 0 ? 0 : hashes.receivedMinMs };
+      hashList = await storeHashes(this.#options, journal.identity, cut, list, signal);
     }
     const segments = this.#encoder!.build(cut.first, cut.last, cut.doubts);
     const record = await storeCut(this.#options, journal.identity, cut, stats, segments, hashList, signal);

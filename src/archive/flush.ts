@@ -100,10 +100,10 @@ export async function storeHashes(
   deps: FlushDeps,
   identity: JournalIdentity,
   cut: Cut,
-  bytes: Uint8Array,
+  { bytes, receivedMinMs }: { bytes: Uint8Array; receivedMinMs: number },
   signal: AbortSignal,
 ): Promise<string> {
-  const key = hashListKey(identity, cut.number, cut.cutAtMs);
+  const key = hashListKey(identity, cut.number, { cutAtMs: cut.cutAtMs, receivedMinMs });
   await untilStored(deps, signal, () => deps.store.put(key, bytes));
   return key;
 }

@@ -128,7 +128,10 @@ if (parentPort) {
     if (answers.length === 0) return;
     const transfer: ArrayBuffer[] = [];
     for (const { verdict } of answers) {
-      if (verdict.ok) transfer.push(verdict.body.buffer, ...batchTransferList(verdict.batch));
+      if (!verdict.ok) continue;
+      transfer.push(verdict.body.buffer, ...batchTransferList(verdict.batch));
+      // Not before it goes: what a lost worker still held is given back for it.
+      bound.handOver(verdict.reservedBytes);
     }
     port.postMessage(answers, transfer);
     answers = [];
@@ -138,7 +141,6 @@ if (parentPort) {
     const verdict = answerTo(request, budget, decompressedBytesMax);
     // What is refused is not sent back.
     if (!verdict.ok) letGo(request.job.body);
-    if (verdict.ok) budget.handOver(verdict.reservedBytes);
     if (answers.length === 0) setImmediate(answer);
     answers.push({ id: request.id, verdict });
     if (answers.length >= ANSWERS_AT_ONCE || !verdict.ok || verdict.rawBytes >= LARGE_BYTES) answer();

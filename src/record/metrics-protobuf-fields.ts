@@ -26,8 +26,10 @@ export interface ReadField {
 
 export type FieldReader = (reader: ProtobufReader) => ReadField;
 
-/** Bytes of keys and texts that are remembered; beyond it all is forgotten: what is still sent comes back soon. */
+/** What is remembered, about; beyond it all is forgotten: what is still sent comes back soon. */
 const REMEMBERED_BYTES_MAX = 8 * MIB;
+/** What an entry takes beside its texts. */
+const ENTRY_BYTES = 200;
 
 /** Of all requests of this thread: senders repeat their fields from one request to the next. */
 class RememberedFields {
@@ -43,11 +45,12 @@ class RememberedFields {
     const known = this.#known.get(key);
     if (known) return known;
     const field = within(offset, () => this.#read(new ProtobufReader(bytes)));
-    this.#bytes += key.length + field.text.length;
-    if (this.#bytes > REMEMBERED_BYTES_MAX) {
+    const bytesOfIt = ENTRY_BYTES + key.length + field.text.length;
+    if (this.#bytes + bytesOfIt > REMEMBERED_BYTES_MAX) {
       this.#known.clear();
-      this.#bytes = key.length + field.text.length;
+      this.#bytes = 0;
     }
+    this.#bytes += bytesOfIt;
     this.#known.set(key, field);
     return field;
   }

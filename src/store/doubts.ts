@@ -5,7 +5,7 @@
  * within the window. One excuses one: equal bodies that were sent on purpose stay.
  */
 import type { SegmentEntry } from './commit-log.ts';
-import { hashListTimeMs, readHashLists, shortHash } from './hash-lists.ts';
+import { hashListTimes, readHashLists, shortHash } from './hash-lists.ts';
 import type { ObjectReader } from './object-store.ts';
 
 /** The longest that a sender's retry is waited for, and what clocks of replicas may differ. */
@@ -37,7 +37,7 @@ export async function doubtsLeftOut(
   hashLists: Iterable<string>,
 ): Promise<Set<string>> {
   const byHash = new Map<string, Map<string, Doubt>>();
-  let oldestMs = Number.POSITIVE_INFINITY;
+  let [oldestMs, youngestMs] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
   for (const { key, doubt } of entries) {
     if (!doubt) continue;
     const hash = shortHash(doubt.bodyHash);
@@ -48,12 +48,18 @@ export async function doubtsLeftOut(
     one.keys.push(key);
     doubts.set(id, one);
     oldestMs = Math.min(oldestMs, doubt.receivedAtMs);
+    youngestMs = Math.max(youngestMs, doubt.receivedAtMs);
   }
   if (byHash.size === 0) return new Set();
   const confirmed = new Map<string, Received[]>();
   const heard = new Set<string>();
-  // What a flush received before it was cut.
-  const keys = [...hashLists].filter((key) => (hashListTimeMs(key) ?? 0) >= oldestMs - DOUBT_SKEW_MS);
+  // Cut after the first retry can have come, begun before the last one can.
+  const keys = [...hashLists].filter((key) => {
+    const times = hashListTimes(key);
+    const isBefore = times && times.cutAtMs < oldestMs - DOUBT_SKEW_MS;
+    const isAfter = times && times.receivedMinMs > youngestMs + DOUBT_WINDOW_MS + DOUBT_SKEW_MS;
+    return times && !isBefore && !isAfter;
+  });
   for await (const { journal, envelopes, heard: places } of readHashLists(reader, keys, new Set(byHash.keys()))) {
     for (const [of, position] of places) heard.add(`${of}/${position}`);
     for (const { bodyHash, receivedAtMs } of envelopes) {

@@ -2,7 +2,7 @@
  * What was archived and surely answered, by the hashes of the bodies: so that an envelope in doubt (commit-log.ts) is recognised where its
  * sender came back with it to another replica. One object per flush, put before the commit record that names it; one that no record
  * names counts for nothing:
- * `hashes/<commit time, ms, 13 digits>-<replica>-<epoch>-<n>`; gone once no doubt can be that old.
+ * `hashes/<when cut>-<first received>-<replica>-<epoch>-<n>`, times in ms, 13 digits; gone once no doubt can be that old.
  *
  * Bytes: a line of JSON, `{"format":1,"journal":…,"receivedMinMs":…,"count":…,"heard"?:[[journal, position], …]}`, then per envelope the first 16 bytes of its body's
  * SHA-256 and, u32 little-endian, when it was received, ms after `receivedMinMs`.
@@ -44,15 +44,23 @@ export interface HashList {
 /** `replica-epoch`, and a position there. */
 export type HeardPlace = [journal: string, position: Position];
 
-export function hashListKey(identity: JournalIdentity, number: number, committedAtMs: number): string {
-  const time = String(Math.max(0, Math.trunc(committedAtMs))).padStart(TIME_DIGITS, '0');
-  return `${HASHES_PREFIX}${time}-${identity.replica}-${identity.epoch}-${number}`;
+export function hashListKey(identity: JournalIdentity, number: number, times: HashListTimes): string {
+  const [cut, received] = [times.cutAtMs, times.receivedMinMs].map((ms) =>
+    String(Math.max(0, Math.trunc(ms))).padStart(TIME_DIGITS, '0'),
+  );
+  return `${HASHES_PREFIX}${cut}-${received}-${identity.replica}-${identity.epoch}-${number}`;
 }
 
-/** When the flush was cut; undefined for a key of another kind. */
-export function hashListTimeMs(key: string): number | undefined {
-  const found = /^hashes\/(\d{13})-/.exec(key);
-  return found ? Number(found[1]) : undefined;
+export interface HashListTimes {
+  cutAtMs: number;
+  /** Nothing that it tells of was received before; 0 where it says what was heard of earlier flushes. */
+  receivedMinMs: number;
+}
+
+/** Undefined for a key of another kind. */
+export function hashListTimes(key: string): HashListTimes | undefined {
+  const found = /^hashes\/(\d{13})-(\d{13})-/.exec(key);
+  return found ? { cutAtMs: Number(found[1]), receivedMinMs: Number(found[2]) } : undefined;
 }
 
 const COLLECTED_BYTES = HASH_BYTES + 16;
@@ -62,6 +70,12 @@ const COLLECTED_AT_FIRST = 256;
 export class HashCollector {
   #bytes = Buffer.allocUnsafe(COLLECTED_AT_FIRST * COLLECTED_BYTES);
   #count = 0;
+  #receivedMinMs = Number.POSITIVE_INFINITY;
+
+  /** 0 where there is none. */
+  get receivedMinMs(): number {
+    return this.#count === 0 ? 0 : this.#receivedMinMs;
+  }
 
   add(position: Position, { bodyHash, receivedAtMs }: HashedEnvelope): void {
     let at = this.#count * COLLECTED_BYTES;
@@ -74,6 +88,7 @@ export class HashCollector {
     at = this.#bytes.writeDoubleLE(receivedAtMs, at);
     this.#bytes.writeDoubleLE(position, at);
     this.#count += 1;
+    this.#receivedMinMs = Math.min(this.#receivedMinMs, Math.trunc(receivedAtMs));
   }
 
   /** The object's bytes, without those at these positions. */

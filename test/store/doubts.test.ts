@@ -8,7 +8,7 @@ import {
   HashCollector,
   type HeardPlace,
   hashListKey,
-  hashListTimeMs,
+  hashListTimes,
   readHashLists,
 } from '../../src/store/hash-lists.ts';
 import { createMemoryStore } from '../../src/store/memory-store.ts';
@@ -17,6 +17,11 @@ import type { ObjectStore } from '../../src/store/object-store.ts';
 const NOW_MS = 1_790_000_000_000;
 const HASH = 'ab'.repeat(32);
 const OTHER = 'cd'.repeat(32);
+
+const timesOf = (cutMs: number, receivedMs: number) => ({
+  cutAtMs: NOW_MS + cutMs,
+  receivedMinMs: NOW_MS + receivedMs,
+});
 
 interface Sent {
   journal: string;
@@ -40,7 +45,7 @@ async function confirm(store: ObjectStore, sent: readonly Sent[]): Promise<strin
     const identity = { replica, epoch: Number(epoch) };
     const hashes = new HashCollector();
     hashes.add(1, { bodyHash: hash, receivedAtMs: NOW_MS + atMs });
-    const key = hashListKey(identity, number, NOW_MS + atMs + 1);
+    const key = hashListKey(identity, number, timesOf(atMs + 1, atMs));
     await store.put(key, hashes.encode(identity, new Set()));
     keys.push(key);
   }
@@ -56,7 +61,7 @@ async function leftOut(
   const lists = await confirm(store, confirmed);
   if (heard.length > 0) {
     const identity = { replica: 'a', epoch: 2 };
-    lists.push(hashListKey(identity, 9, NOW_MS + 60_000));
+    lists.push(hashListKey(identity, 9, { cutAtMs: NOW_MS + 60_000, receivedMinMs: 0 }));
     await store.put(lists.at(-1)!, new HashCollector().encode(identity, new Set(), heard));
   }
   const forwards = await doubtsLeftOut(store, doubts.map(doubtOf), lists);
@@ -131,8 +136,12 @@ describe('an envelope in doubt', () => {
     const silent = { get: () => expect.unreachable() } as unknown as ObjectStore;
     expect(await doubtsLeftOut(silent, [{ ...doubtOf(a(0)), doubt: undefined } as never], ['x'])).toEqual(new Set());
     // Nor what was cut before it came.
-    const old = hashListKey({ replica: 'b', epoch: 1 }, 1, NOW_MS - DOUBT_SKEW_MS - 1);
-    expect(await doubtsLeftOut(silent, [doubtOf(a(0))], [old])).toEqual(new Set());
+    const by = { replica: 'b', epoch: 1 };
+    const old = hashListKey(by, 1, timesOf(-DOUBT_SKEW_MS - 1, -DOUBT_SKEW_MS - 2));
+    // Nor what came when nobody could come back with it any more.
+    const late = DOUBT_WINDOW_MS + DOUBT_SKEW_MS + 1;
+    const young = hashListKey(by, 2, timesOf(late + 1, late));
+    expect(await doubtsLeftOut(silent, [doubtOf(a(0))], [old, young])).toEqual(new Set());
   });
 });
 
@@ -169,7 +178,7 @@ describe('lists of hashes', () => {
       found.push(journal);
     }
     expect(found).toEqual(['a-1', 'b-1']);
-    expect(hashListTimeMs(hashListKey(identity, 1, NOW_MS))).toBe(NOW_MS);
-    expect(hashListTimeMs('hashes/other')).toBeUndefined();
+    expect(hashListTimes(hashListKey(identity, 1, timesOf(5, 2)))).toEqual(timesOf(5, 2));
+    expect(hashListTimes('hashes/other')).toBeUndefined();
   });
 });

@@ -13,7 +13,7 @@ import {
 import { commitPrefix } from '../../store/commit-log.ts';
 import { COMMIT_PREFIX, parseCommitKey } from '../../store/commit-records.ts';
 import { HASHES_KEPT_MS } from '../../store/doubts.ts';
-import { hashListTimeMs } from '../../store/hash-lists.ts';
+import { hashListTimes } from '../../store/hash-lists.ts';
 import { type LiveSegments, readLiveSegments } from '../../store/live-segments.ts';
 import type { ObjectStore } from '../../store/object-store.ts';
 
@@ -53,7 +53,7 @@ function checkpointOf(segments: LiveSegments, { nowMs, isGone }: CompactionOptio
     journals: [...journals.values()],
     live: [...live.values()],
     replaced: [...replaced].filter(([key]) => unseen.has(key) || !isGone(key)).map(([key, atMs]) => ({ key, atMs })),
-    hashes: [...hashes].filter((key) => nowMs - (hashListTimeMs(key) ?? 0) < HASHES_KEPT_MS),
+    hashes: [...hashes].filter((key) => nowMs - (hashListTimes(key)?.cutAtMs ?? 0) < HASHES_KEPT_MS),
     unseen: [...unseen],
   };
 }

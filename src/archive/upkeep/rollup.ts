@@ -39,8 +39,8 @@ export function rollUpPoints(raw: ColumnBatch, everyMs: number): RolledUp {
         break;
       }
       case 'distribution': {
-        const numbers = (lists(row) ?? []).filter((one) => typeof one === 'number');
-        if (numbers.length === 0) rest.push(row);
+        const numbers = lists(row) ?? [];
+        if (numbers.length === 0 || !isNumbers(numbers)) rest.push(row);
         else {
           let [min, max, sum] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, 0];
           for (const one of numbers) {
@@ -59,9 +59,8 @@ export function rollUpPoints(raw: ColumnBatch, everyMs: number): RolledUp {
           break;
         }
         const { min, max, sum } = sketch;
-        const at = windows.add(
-          ...[row, timeMs, count, min.values[row]!, max.values[row]!, sum.values[row]!, undefined, timeMs],
-        );
+        const [least, most, total] = [min.values[row]!, max.values[row]!, sum.values[row]!];
+        const at = windows.add(row, timeMs, count, least, most, total, undefined, timeMs);
         windows.addBins(at, sketch.keys(row), sketch.bins(row));
         break;
       }
@@ -227,6 +226,10 @@ class Windows {
     }
     return { sketch_keys: textColumn(keys), sketch_counts: textColumn(counts) };
   }
+}
+
+function isNumbers(list: readonly unknown[]): list is number[] {
+  return list.every((one) => typeof one === 'number');
 }
 
 function firstOf(places: Map<number, number>): number {

@@ -11,7 +11,7 @@ import { latestCheckpoint } from '../../store/checkpoints.ts';
 import type { CommitRecord, SegmentEntry } from '../../store/commit-log.ts';
 import { appendCommit, fenceCommits, readCommits } from '../../store/commit-records.ts';
 import { HASHES_KEPT_MS } from '../../store/doubts.ts';
-import { HASHES_PREFIX, hashListTimeMs } from '../../store/hash-lists.ts';
+import { HASHES_PREFIX, hashListTimes } from '../../store/hash-lists.ts';
 import { type HeldLease, type LeaseDeps, LeaseWatch, leaseKey, readLease, tryLease } from '../../store/leases.ts';
 import { type LiveSegments, readLiveSegments } from '../../store/live-segments.ts';
 import type { ObjectReader, ObjectStore } from '../../store/object-store.ts';
@@ -272,9 +272,9 @@ class Upkeep {
   async #deleteHashes(): Promise<void> {
     const { store, clock } = this.#options;
     for await (const { key } of store.list(HASHES_PREFIX)) {
-      const cutAtMs = hashListTimeMs(key);
-      if (cutAtMs === undefined) continue;
-      if (clock.nowMs() - cutAtMs < HASHES_KEPT_MS || this.#mayNotGoOn()) return;
+      const times = hashListTimes(key);
+      if (!times) continue;
+      if (clock.nowMs() - times.cutAtMs < HASHES_KEPT_MS || this.#mayNotGoOn()) return;
       await store.delete(key);
     }
   }

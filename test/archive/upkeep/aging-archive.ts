@@ -100,7 +100,8 @@ export class AgingArchive {
       adds.push(entry);
     }
     state.number += 1;
-    const key = hashListKey(identity, state.number, this.clock.nowMs());
+    const times = { cutAtMs: this.clock.nowMs(), receivedMinMs: receivedAtMs };
+    const key = hashListKey(identity, state.number, times);
     if (doubts) {
       await this.store.put(key, hashes.encode(identity, new Set(doubts)));
     }

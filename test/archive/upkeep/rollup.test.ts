@@ -174,6 +174,14 @@ describe('roll-ups', () => {
     ]);
   });
 
+  it('leaves a distribution whole that is not all numbers', () => {
+    const { batch, rest } = rollUpPoints(
+      batchOf('distribution-points-json', [{ metric: 'd', points: [[100, [1, null]]] }]),
+      60_000,
+    );
+    expect([rowsOf(batch).length, rest.length]).toEqual([0, 1]);
+  });
+
   it('leaves over what has no number', () => {
     const items = [
       {
