@@ -105,8 +105,11 @@ class Windows {
   readonly #source: ColumnBatch;
   readonly #everyMs: number;
   readonly #seriesOf: (row: number) => number;
-  /** By series, then by window: the place in the lists below. */
-  readonly #places: Map<number, number>[] = [];
+  /** By series: its first window, and that one's place in the lists below. Most series of a merge by the hour have few. */
+  readonly #firstWindows: number[] = [];
+  readonly #firstPlaces: number[] = [];
+  /** By series: places of its other windows. */
+  readonly #otherPlaces: (Map<number, number> | undefined)[] = [];
   /** A row of the series: it has its texts. */
   readonly #rows: number[] = [];
   readonly #starts: number[] = [];
@@ -136,12 +139,11 @@ class Windows {
   ): number {
     const series = this.#seriesOf(row);
     const window = Math.floor(timeMs / this.#everyMs);
-    this.#places[series] ??= new Map();
-    const places = this.#places[series];
-    const at = places.get(window);
+    const isFirst = this.#firstWindows[series] === window;
+    const at = isFirst ? this.#firstPlaces[series] : this.#otherPlaces[series]?.get(window);
     if (at === undefined) {
       const next = this.#rows.length;
-      places.set(window, next);
+      this.#begin(series, window, next);
       this.#rows.push(row);
       this.#starts.push(window * this.#everyMs);
       this.#counts.push(count);
@@ -165,6 +167,16 @@ class Windows {
     return at;
   }
 
+  #begin(series: number, window: number, place: number): void {
+    if (this.#firstWindows[series] === undefined) {
+      this.#firstWindows[series] = window;
+      this.#firstPlaces[series] = place;
+      return;
+    }
+    this.#otherPlaces[series] ??= new Map();
+    this.#otherPlaces[series].set(window, place);
+  }
+
   addBins(at: number, keys: readonly unknown[] | undefined, counts: readonly unknown[] | undefined): void {
     if (!keys || !counts) return;
     this.#bins[at] ??= new Map();
@@ -175,12 +187,13 @@ class Windows {
   finish(): ColumnBatch {
     const metricOf = textsOf(this.#source, 'metric');
     const order: number[] = [];
-    const series = [...this.#places.keys()].filter((one) => this.#places[one]);
-    const names = new Map(series.map((one) => [one, metricOf(this.#rows[firstOf(this.#places[one]!)]!) ?? '']));
-    series.sort((a, b) => (names.get(a)! < names.get(b)! ? -1 : names.get(a)! > names.get(b)! ? 1 : a - b));
+    const nameOf = (series: number): string => metricOf(this.#rows[this.#firstPlaces[series]!]!) ?? '';
+    // Numbers of series that have no value are left out.
+    const series = [...this.#firstPlaces.keys()].filter((one) => this.#firstPlaces[one] !== undefined);
+    series.sort((a, b) => (nameOf(a) < nameOf(b) ? -1 : nameOf(a) > nameOf(b) ? 1 : a - b));
     for (const one of series) {
-      const places = this.#places[one]!;
-      for (const window of [...places.keys()].sort((a, b) => a - b)) order.push(places.get(window)!);
+      const windows = [[this.#firstWindows[one]!, this.#firstPlaces[one]!], ...(this.#otherPlaces[one] ?? [])];
+      for (const [, place] of windows.sort(([a], [b]) => a! - b!)) order.push(place!);
     }
     const rowCount = order.length;
     const texts = selectRows(
@@ -230,10 +243,6 @@ class Windows {
 
 function isNumbers(list: readonly unknown[]): list is number[] {
   return list.every((one) => typeof one === 'number');
-}
-
-function firstOf(places: Map<number, number>): number {
-  return places.values().next().value!;
 }
 
 /**
