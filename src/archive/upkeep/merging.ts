@@ -46,6 +46,8 @@ export async function* mergeSegments(
   bounds: MergeBounds,
 ): AsyncGenerator<Merged> {
   const schema = job.inputEveryMs === undefined ? SEGMENT_COLUMNS[job.signal] : ROLLUP_COLUMNS;
+  // Beside many short series their roll-up takes as much again.
+  const decodedBytesMax = job.rollup ? bounds.decodedBytesMax / 2 : bounds.decodedBytesMax;
   let inputs: SegmentEntry[] = [];
   let batches: ColumnBatch[] = [];
   let decodedBytes = 0;
@@ -64,10 +66,7 @@ export async function* mergeSegments(
   for (const input of job.inputs) {
     const batch = await readSegment(store, codec, input);
     const size = batchBytes(batch);
-    if (
-      batches.length > 0 &&
-      (decodedBytes + size > bounds.decodedBytesMax || rows + batch.rowCount > bounds.rowsMax)
-    ) {
+    if (batches.length > 0 && (decodedBytes + size > decodedBytesMax || rows + batch.rowCount > bounds.rowsMax)) {
       yield output();
     }
     inputs.push(input);
