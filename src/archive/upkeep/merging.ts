@@ -47,7 +47,7 @@ export async function* mergeSegments(
 ): AsyncGenerator<Merged> {
   const schema = job.inputEveryMs === undefined ? SEGMENT_COLUMNS[job.signal] : ROLLUP_COLUMNS;
   // Beside many short series their roll-up takes as much again.
-  const decodedBytesMax = job.rollup ? bounds.decodedBytesMax / 2 : bounds.decodedBytesMax;
+  const decodedBytesMax = job.rollup ? bounds.decodedBytesMax / 4 : bounds.decodedBytesMax;
   let inputs: SegmentEntry[] = [];
   let batches: ColumnBatch[] = [];
   let decodedBytes = 0;

@@ -253,7 +253,8 @@ function seriesNumbers(batch: ColumnBatch): (row: number) => number {
   const columns = SERIES_TEXTS.map((name) => dictionary(batch, name));
   const interval = longsAndNulls(batch, 'interval');
   const steps = columns.map(() => new Map<number, number>());
-  const lastStep = new Map<string, number>();
+  const intervals = new Map<bigint | undefined, number>();
+  const lastStep = new Map<number, number>();
   let before = -1;
   let series = 0;
   const isSame = (row: number): boolean =>
@@ -276,7 +277,10 @@ function seriesNumbers(batch: ColumnBatch): (row: number) => number {
       }
       number = next;
     }
-    const key = `${number} ${interval.nulls?.[row] ? '' : interval.values[row]}`;
+    const length = interval.nulls?.[row] ? undefined : interval.values[row];
+    if (!intervals.has(length)) intervals.set(length, intervals.size);
+    // As above: a batch has fewer rows than that.
+    const key = number * 2 ** 26 + intervals.get(length)!;
     let found = lastStep.get(key);
     if (found === undefined) {
       found = lastStep.size;
