@@ -23,7 +23,6 @@ import type { Sealer } from './core/sealer.ts';
 import { Fleet } from './fleet.ts';
 import { createForwarders, type Forwarders } from './forwarders.ts';
 import { createIntake, type HealthReport, type Intake } from './intake/intake.ts';
-import { openDiskJournal } from './journal/disk-journal.ts';
 import type { Journal } from './journal/journal.ts';
 import { createMemoryJournal } from './journal/memory-journal.ts';
 import { openStoreJournal } from './journal/store-journal.ts';
@@ -31,13 +30,13 @@ import { unheardOf } from './journal/unheard.ts';
 import { finishOrphan } from './orphan.ts';
 import { createDecodePool, type DecodePool } from './record/decode-pool.ts';
 import { openSealer } from './seal-key.ts';
-import { highestEpoch } from './store/commit-records.ts';
 import type { ObjectStore } from './store/object-store.ts';
 import { checkConditions } from './store/online-check.ts';
 import { openStore } from './store/open.ts';
 import type { Log } from './telemetry/log.ts';
 import { createMetrics, type Metrics } from './telemetry/metrics.ts';
 import { type DatadogTarget, datadogTarget } from './upstream/datadog-hosts.ts';
+import { Volume } from './volume.ts';
 
 export interface AppDeps {
   settings: Settings;
@@ -103,6 +102,7 @@ class RunningApp implements App {
   readonly #fenced = Promise.withResolvers<void>();
   #isFenced = false;
   #fleet: Fleet | undefined;
+  #volume: Volume | undefined;
   #target: DatadogTarget | undefined;
   #sealer!: Sealer;
   #store!: ObjectStore;
@@ -162,6 +162,7 @@ class RunningApp implements App {
     metrics.buildInfo.set({ version }, 1);
     metrics.storageConnected.set(1);
     this.#fleet?.startTakeovers((orphan, signal) => this.#finishOrphan(orphan, signal));
+    this.#volume?.startTakeovers(this.#consumersOfOthers());
     this.#loopDelay.enable();
     this.#watch();
   }
@@ -194,6 +195,7 @@ class RunningApp implements App {
   /** It could not start: the lease must not keep others waiting, nor this process alive. */
   async giveUp(): Promise<void> {
     await this.#fleet?.leave(false);
+    await this.#volume?.journal.close();
   }
 
   get fenced(): Promise<void> {
@@ -250,24 +252,21 @@ class RunningApp implements App {
   }
 
   #finishOrphan(orphan: JournalIdentity, signal: AbortSignal): Promise<number | undefined> {
-    const { clock, log, mode } = this.#deps;
-    const self = this.#journal.identity;
+    const { clock, log } = this.#deps;
     return finishOrphan({
       orphan,
-      self,
+      self: this.#journal.identity,
       store: this.#store,
       sealer: this.#sealer,
       clock,
       log,
-      createArchive: (journal, metrics) =>
-        mode === 'forward-only' ? undefined : this.#createArchive(journal, metrics, `${self.replica}-${self.epoch}`),
-      createForwarders: (journal, metrics) => this.#createForwarders(journal, metrics),
+      ...this.#consumersOfOthers(),
       signal,
     });
   }
 
   #openJournal(durability: Durability['durability'], dataFolder: string, sealer: Sealer): Promise<Journal> {
-    const { settings, fileSystem, clock, random, log } = this.#deps;
+    const { settings, clock, log } = this.#deps;
     const { replicaId } = settings.server;
     const { metrics } = this;
     const budgetBytes = settings.journal.budgetBytes;
@@ -277,20 +276,31 @@ class RunningApp implements App {
       const epoch = Math.floor(clock.nowMs() / 1000);
       return Promise.resolve(createMemoryJournal({ replica: replicaId, epoch, clock, metrics, log, budgetBytes }));
     }
-    return openDiskJournal({
-      fileSystem,
-      folder: join(dataFolder, 'journal', replicaId),
-      replica: replicaId,
-      newEpoch: async () => (await highestEpoch(this.#store, replicaId)) + 1,
-      sealer,
-      clock,
-      random,
-      metrics,
-      log,
-      budgetBytes,
-      fileBytesMax: settings.journal.fileBytesMax,
-      retryWindowMs: settings.journal.retryWindowMs,
+    return this.#openVolume(dataFolder, sealer);
+  }
+
+  async #openVolume(dataFolder: string, sealer: Sealer): Promise<Journal> {
+    const { settings, fileSystem, clock, random, log } = this.#deps;
+    const { budgetBytes, fileBytesMax, retryWindowMs, leaseMs } = settings.journal;
+    this.#volume = await Volume.open({
+      ...{ fileSystem, store: this.#store, sealer, clock, random, metrics: this.metrics, log },
+      ...{ budgetBytes, fileBytesMax, retryWindowMs, leaseMs },
+      root: join(dataFolder, 'journal'),
+      replicaId: settings.server.replicaId,
+      onLost: () => this.#fence('lost'),
     });
+    return this.#volume.journal;
+  }
+
+  /** By an archive and forwarders like our own, with metrics of their own. */
+  #consumersOfOthers() {
+    const { mode } = this.#deps;
+    const { replica, epoch } = this.#journal.identity;
+    return {
+      createArchive: (journal: Journal, metrics: Metrics) =>
+        mode === 'forward-only' ? undefined : this.#createArchive(journal, metrics, `${replica}-${epoch}`),
+      createForwarders: (journal: Journal, metrics: Metrics) => this.#createForwarders(journal, metrics),
+    };
   }
 
   #createArchive(journal: Journal, metrics: Metrics, writer?: string): Archive {
@@ -477,7 +487,7 @@ class RunningApp implements App {
     const endsAtMs = clock.monotonicMs() + deadlineMs;
     const left = (): number => Math.max(0, endsAtMs - clock.monotonicMs());
     this.#cancelWatch?.();
-    const takeoversStopped = this.#fleet?.stopTakeovers();
+    const takeoversStopped = Promise.all([this.#fleet?.stopTakeovers(), this.#volume?.stopTakeovers()]);
     this.#intake.beginDrain();
     if (noticeMs > 0) await clock.sleep(Math.min(noticeMs, deadlineMs / 2));
     await this.#intake.close(left() / 3);

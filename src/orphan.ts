@@ -17,17 +17,20 @@ import { createMetrics, type Metrics } from './telemetry/metrics.ts';
 
 const LOOK_EVERY_MS = 200;
 
-export interface OrphanOptions {
-  orphan: JournalIdentity;
-  self: JournalIdentity;
-  store: ObjectStore;
-  sealer: Sealer;
+export interface FinishOptions {
   clock: Clock;
   log: Log;
   /** Undefined: nothing is archived. */
   createArchive(journal: Journal, metrics: Metrics): Archive | undefined;
   createForwarders(journal: Journal, metrics: Metrics): Forwarders;
   signal: AbortSignal;
+}
+
+export interface OrphanOptions extends FinishOptions {
+  orphan: JournalIdentity;
+  self: JournalIdentity;
+  store: ObjectStore;
+  sealer: Sealer;
 }
 
 /** Resolves to the number of envelopes it held; undefined where it was finished before. Throws ProxyError: try again later. */
@@ -45,15 +48,34 @@ export async function finishOrphan(options: OrphanOptions): Promise<number | und
   if (!journal) return undefined;
   const { start, end } = journal.usage();
   log.warn({ ...orphan, envelopes: end - start + 1 }, 'taking over the journal of a replica that is gone');
+  try {
+    await finishConsumers(journal, options);
+  } finally {
+    if (signal.aborted) await journal.close();
+  }
+  await journal.finish();
+  return Math.max(0, end - start + 1);
+}
+
+/** Archives and delivers all that an adopted journal holds. Throws ProxyError when others are at it, or the signal's reason. */
+export async function finishConsumers(
+  journal: Journal,
+  { createArchive, createForwarders, clock, signal }: FinishOptions,
+): Promise<void> {
+  const { identity } = journal;
+  const { end } = journal.usage();
   const metrics = createMetrics();
-  const archive = options.createArchive(journal, metrics);
-  const forwarders = [...options.createForwarders(journal, metrics).values()];
+  const archive = createArchive(journal, metrics);
+  const forwarders = [...createForwarders(journal, metrics).values()];
   try {
     await archive?.start();
     for (const { forwarder } of forwarders) await forwarder.start();
     await Promise.race([archive?.flush(), untilAborted(signal)]);
     if (archive && archive.status().committedPosition < end) {
-      throw new ProxyError('JOURNAL_FENCED', `${orphan.replica}-${orphan.epoch} is being finished by another replica`);
+      throw new ProxyError(
+        'JOURNAL_FENCED',
+        `${identity.replica}-${identity.epoch} is being finished by another replica`,
+      );
     }
     do {
       signal.throwIfAborted();
@@ -64,10 +86,59 @@ export async function finishOrphan(options: OrphanOptions): Promise<number | und
     await Promise.all(forwarders.map(({ forwarder }) => forwarder.stop()));
     await archive?.stop(false, 0);
     await Promise.all(forwarders.map(({ upstream }) => upstream.close()));
-    if (signal.aborted) await journal.close();
   }
-  await journal.finish();
-  return Math.max(0, end - start + 1);
+}
+
+export interface LeftOptions extends FinishOptions {
+  journal: Journal;
+  self: JournalIdentity;
+  store: ObjectStore;
+}
+
+/**
+ * The same for a journal on a shared volume. Who wrote it may only have stood still: a fence among its commits keeps it from committing
+ * what is archived here. Resolves to the number of envelopes that something was left to do for. The journal is closed in any case.
+ */
+export async function finishLeftJournal(options: LeftOptions): Promise<number> {
+  const { journal, log } = options;
+  try {
+    const pending = await pendingOf(journal);
+    if (pending > 0)
+      log.warn({ ...journal.identity, envelopes: pending }, 'taking over the journal of a replica that is gone');
+    await fenceArchive(options);
+    await finishConsumers(journal, options);
+    const left = await pendingOf(journal);
+    // Of an upstream that we know nothing of, or an archive where we keep none.
+    if (left > 0) throw new ProxyError('JOURNAL_OWNED', `${left} envelopes wait for a consumer that is not known here`);
+    return pending;
+  } finally {
+    await journal.close();
+  }
+}
+
+/** Of the consumer that is furthest behind. */
+async function pendingOf(journal: Journal): Promise<number> {
+  let pending = 0;
+  for (const name of journal.consumers()) {
+    const { position } = (await journal.consumer(name, 'start')).state;
+    pending = Math.max(pending, journal.backlog(position).entries);
+  }
+  return pending;
+}
+
+/** Whoever archived for this journal until now commits nothing more; what it had committed is passed. */
+export async function fenceArchive({
+  journal,
+  self,
+  store,
+  clock,
+}: Pick<LeftOptions, 'journal' | 'self' | 'store' | 'clock'>): Promise<void> {
+  if (!journal.consumers().includes(ARCHIVE_CONSUMER)) return;
+  const consumer = await journal.consumer(ARCHIVE_CONSUMER, 'start');
+  if (journal.backlog(consumer.state.position).entries === 0) return;
+  const archivedTo = await fenceCommits(store, journal.identity, self, clock.nowMs());
+  // Without a note: its cut is void, and its next number is looked up.
+  await consumer.commit(Math.max(consumer.state.position, archivedTo));
 }
 
 function untilAborted(signal: AbortSignal): Promise<never> {

@@ -154,7 +154,7 @@ export const SETTINGS = {
       default: 15 * SECOND_MS,
       min: 300,
       max: DAY_MS,
-      help: 'With `store`: a replica that has not renewed its lease for so long is taken over by another.',
+      help: 'A replica without a sign of life for so long is taken over by another (`disk`: of those that share the volume).',
     }),
     budgetBytes: bytes({
       default: 4 * GIB,

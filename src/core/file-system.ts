@@ -4,7 +4,7 @@
  * Errors are Node's own (`code` ENOENT, EEXIST, ENOSPC …).
  */
 import { constants, type Stats, writeSync } from 'node:fs';
-import { type FileHandle, link, mkdir, open, readdir, rename, stat, unlink } from 'node:fs/promises';
+import { type FileHandle, link, mkdir, open, readdir, rename, rmdir, stat, unlink } from 'node:fs/promises';
 
 export interface FileStat {
   sizeBytes: number;
@@ -40,6 +40,8 @@ export interface FileSystem {
   unlink(path: string): Promise<void>;
   /** With parents; fine when it exists. */
   makeDirectory(path: string): Promise<void>;
+  /** Must be empty; fine when it is absent. */
+  removeDirectory(path: string): Promise<void>;
   /** Names, sorted; [] when the folder is absent. */
   list(path: string): Promise<string[]>;
   stat(path: string): Promise<FileStat | undefined>;
@@ -143,6 +145,13 @@ export const nodeFileSystem: FileSystem = {
   unlink,
   makeDirectory: async (path) => {
     await mkdir(path, { recursive: true, mode: 0o750 });
+  },
+  removeDirectory: async (path) => {
+    try {
+      await rmdir(path);
+    } catch (error) {
+      if (!isFileError(error, 'ENOENT')) throw error;
+    }
   },
   list: async (path) => {
     try {

@@ -10,10 +10,12 @@ import { isNoSpace, readCheckedFile, TEMPORARY_SUFFIX, unlinkIfThere } from './c
 import { Confirmations } from './confirmations.ts';
 import { ConsumerStore } from './consumer-store.ts';
 import { DiskJournal, UNCONFIRMED_FILE } from './disk-lane.ts';
+import { takeFolder } from './folder-taking.ts';
 import type { Journal, UnconfirmedEnvelope } from './journal.ts';
 import type { JournalFile } from './journal-file.ts';
 import { type DiskJournalOptions, RETRY_WINDOW_MS } from './journal-options.ts';
-import { systemProcessProbe, takeOwnership } from './owner.ts';
+import type { Ownership } from './owner.ts';
+import { OwnerBeat } from './owner-beat.ts';
 import { createJournalFile, type KnownIdentity, recoverFiles, recoverIdentity } from './recovery.ts';
 import { Reserve } from './reserve.ts';
 import { UnconfirmedSet, unconfirmedOf } from './unconfirmed-set.ts';
@@ -22,10 +24,9 @@ const RESERVE_BYTES = MIB;
 
 /** Throws ProxyError JOURNAL_OWNED while another live process owns the folder. */
 export async function openDiskJournal(options: DiskJournalOptions): Promise<Journal> {
-  const { fileSystem, folder, random } = options;
+  const { random } = options;
   await makeFolders(options);
-  const probe = options.processProbe ?? systemProcessProbe;
-  const ownership = await takeOwnership(fileSystem, folder, probe, random);
+  const ownership = await takeFolder(options);
   try {
     const identity = await recoverIdentity(options, options.replica, options.newEpoch, random);
     return await openOwned(options, identity, ownership);
@@ -35,11 +36,7 @@ export async function openDiskJournal(options: DiskJournalOptions): Promise<Jour
   }
 }
 
-async function openOwned(
-  options: DiskJournalOptions,
-  identity: KnownIdentity,
-  ownership: Awaited<ReturnType<typeof takeOwnership>>,
-): Promise<Journal> {
+async function openOwned(options: DiskJournalOptions, identity: KnownIdentity, ownership: Ownership): Promise<Journal> {
   const { fileSystem, folder, clock, random, log } = options;
   await removeTemporaries(options);
   const nowMs = clock.nowMs();
@@ -70,9 +67,13 @@ async function openOwned(
   await confirmations.rotate(next);
   const reserve = new Reserve(fileSystem, folder, options.reserveBytes ?? RESERVE_BYTES, random, log);
   await reserve.fill();
+  const { sharing } = options;
+  const beat = sharing && new OwnerBeat({ ...options, ...sharing, ownership });
+  await beat?.start();
   const journal = new DiskJournal(options, {
     identity,
     ownership,
+    beat,
     files,
     active,
     next,

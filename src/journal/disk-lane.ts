@@ -13,6 +13,7 @@ import { AppendQueue } from './append-queue.ts';
 import { isNoSpace, unlinkIfThere, writeCheckedFile } from './checked-file.ts';
 import type { Confirmations } from './confirmations.ts';
 import type { ConsumerHost, ConsumerStore } from './consumer-store.ts';
+import { forgetAdoption } from './folder-taking.ts';
 import {
   decodeFrame,
   type EncodedFrame,
@@ -33,6 +34,7 @@ import type {
 import { type FrameRun, isMediumError, type JournalFile } from './journal-file.ts';
 import { type DiskJournalOptions, type JournalSizes, sizesOf } from './journal-options.ts';
 import type { Ownership } from './owner.ts';
+import type { OwnerBeat } from './owner-beat.ts';
 import { PositionWaiters } from './position-waiters.ts';
 import { RecentEntries } from './recent-entries.ts';
 import { createJournalFile, type KnownIdentity, Quarantine } from './recovery.ts';
@@ -45,6 +47,8 @@ export const UNCONFIRMED_FILE = 'unconfirmed.json';
 export interface DiskJournalParts {
   identity: KnownIdentity;
   ownership: Ownership;
+  /** Of a folder that others may share. */
+  beat: OwnerBeat | undefined;
   /** In order. The last may be the active one. */
   files: JournalFile[];
   active: JournalFile | undefined;
@@ -195,8 +199,16 @@ export class DiskJournal implements Journal {
     const syncFromMs = clock.monotonicMs();
     await handle.sync();
     metrics.journalSyncSeconds.observe((clock.monotonicMs() - syncFromMs) / 1000);
+    await this.#assureOwned();
     metrics.journalGroupSize.inc();
     return undefined;
+  }
+
+  /** A successor finds what was on disk before this look, and nothing behind it is acknowledged. */
+  async #assureOwned(): Promise<void> {
+    const { beat } = this.#parts;
+    if (!beat || (await beat.assure())) return;
+    throw new ProxyError('JOURNAL_OWNED', `${this.#options.folder} was taken by another process`);
   }
 
   #accept(group: WaitingFrame[]): void {
@@ -554,6 +566,9 @@ export class DiskJournal implements Journal {
     this.#recent.clear();
     await this.#parts.confirmations.close();
     for (const file of this.#files) await file.abandon();
+    await this.#parts.beat?.stop();
+    const { sharing, fileSystem, folder } = this.#options;
+    if (sharing?.adoption && (await this.#parts.ownership.holds())) await forgetAdoption(fileSystem, folder);
     await this.#parts.ownership.release();
   }
 }

@@ -9,7 +9,7 @@ import type { Log } from '../telemetry/log.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import type { ChunkStore } from './chunk.ts';
 import type { UnconfirmedEnvelope } from './journal.ts';
-import type { ProcessProbe } from './owner.ts';
+import type { OwnerRecord, ProcessProbe } from './owner.ts';
 
 export const RETRY_WINDOW_MS = 15 * 60 * 1000;
 
@@ -39,6 +39,17 @@ export interface DiskJournalOptions {
   recentBytesMax?: number;
   /** Default: the system's. */
   processProbe?: ProcessProbe;
+  /** On a volume that others may share: signs of life are left, and looked for. Absent: ids of processes alone are gone by. */
+  sharing?: VolumeSharing;
+}
+
+export interface VolumeSharing {
+  /** Who gives no sign of life for longer may be taken over. */
+  leaseMs: number;
+  /** Somebody else has taken the folder; nothing more is acknowledged. */
+  onLost: () => void;
+  /** Not ours: it is finished for a replica that is gone. Whether its owner may be succeeded. */
+  adoption?: { isGone: (owner: OwnerRecord) => boolean };
 }
 
 export interface MemoryJournalOptions {

@@ -2,9 +2,10 @@
  * One owner per journal folder. The file `owner` names the owning process; a dead owner is succeeded, a live one refuses us.
  * Succession is a create-only link named after the predecessor's token, so of several successors exactly one wins, and a
  * successor that dies half-way is succeeded in turn. Processes in another PID namespace or on another host are not seen:
- * a replica id must be used by one process only, this guard catches the slip on one machine.
+ * a replica id must be used by one process only, this guard catches the slip on one machine. Who takes a folder that is not
+ * its own (an adopter) goes by the owner's beat instead (owner-beat.ts, left-journals.ts).
  */
-import { readFile } from 'node:fs/promises';
+import { readFile, readlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ProxyError } from '../core/errors.ts';
 import { type FileSystem, isFileError } from '../core/file-system.ts';
@@ -17,16 +18,21 @@ export interface OwnerRecord {
   startTime: string;
   /** '' where the system does not tell. */
   bootId: string;
+  /** Of process ids; '' where the system does not tell. */
+  namespace?: string;
+  /** Finishes the journal of a replica that is gone, and gives it back when that returns. */
+  isAdopter?: boolean;
   /** Unique for each taking of ownership. */
   token: string;
 }
 
 export interface ProcessProbe {
-  self(): Promise<Omit<OwnerRecord, 'token'>>;
+  self(): Promise<Omit<OwnerRecord, 'token' | 'isAdopter'>>;
   isAlive(owner: OwnerRecord): Promise<boolean>;
 }
 
 export interface Ownership {
+  readonly token: string;
   /** False once another process has taken the folder. */
   holds(): Promise<boolean>;
   release(): Promise<void>;
@@ -43,10 +49,13 @@ export const systemProcessProbe: ProcessProbe = {
     pid: process.pid,
     startTime: (await processState(process.pid))?.startTime ?? '',
     bootId: await bootIdentity(),
+    namespace: await pidNamespace(),
   }),
   isAlive: async (owner) => {
     const boot = await bootIdentity();
     if (boot !== '' && owner.bootId !== '' && boot !== owner.bootId) return false;
+    const namespace = await pidNamespace();
+    if (namespace !== '' && owner.namespace && namespace !== owner.namespace) return false;
     try {
       process.kill(owner.pid, 0);
     } catch (error) {
@@ -66,9 +75,10 @@ export async function takeOwnership(
   folder: string,
   probe: ProcessProbe,
   random: Random,
+  isAdopter = false,
 ): Promise<Ownership> {
   const token = Buffer.from(random.bytes(TOKEN_BYTES)).toString('hex');
-  const record: OwnerRecord = { ...(await probe.self()), token };
+  const record: OwnerRecord = { ...(await probe.self()), ...(isAdopter ? { isAdopter } : {}), token };
   const ownerPath = join(folder, OWNER_FILE);
   const draft = join(folder, `${OWNER_FILE}-${token}.tmp`);
   await writeSyncedFile(fileSystem, draft, Buffer.from(JSON.stringify(record)));
@@ -89,11 +99,22 @@ export async function takeOwnership(
   }
   const holds = async () => (await readOwner(fileSystem, ownerPath))?.token === token;
   return {
+    token,
     holds,
     release: async () => {
       if (await holds()) await unlinkIfThere(fileSystem, ownerPath);
     },
   };
+}
+
+/** Whether its process id says anything here. */
+export function isVisible(owner: OwnerRecord, self: Omit<OwnerRecord, 'token' | 'isAdopter'>): boolean {
+  return owner.bootId !== '' && owner.bootId === self.bootId && !!owner.namespace && owner.namespace === self.namespace;
+}
+
+/** Of a folder; undefined when nobody owns it. */
+export function ownerOf(fileSystem: FileSystem, folder: string): Promise<OwnerRecord | undefined> {
+  return readOwner(fileSystem, join(folder, OWNER_FILE));
 }
 
 /** Returns once `draft` is the one rightful claim to the folder. */
@@ -151,6 +172,8 @@ async function readOwner(fileSystem: FileSystem, path: string): Promise<OwnerRec
         pid: record.pid,
         startTime: String(record.startTime ?? ''),
         bootId: String(record.bootId ?? ''),
+        namespace: String(record.namespace ?? ''),
+        ...(record.isAdopter === true ? { isAdopter: true } : {}),
         token: record.token.replaceAll(/[^0-9a-z]/g, ''),
       };
     }
@@ -168,6 +191,15 @@ async function processState(pid: number): Promise<{ letter: string; startTime: s
   const letter = fields[0];
   const startTime = fields[19];
   return letter && startTime ? { letter, startTime } : undefined;
+}
+
+/** As `pid:[4026531836]` (pid_namespaces(7)); the same on all hosts for processes outside of containers, hence never without the boot. */
+async function pidNamespace(): Promise<string> {
+  try {
+    return await readlink('/proc/self/ns/pid');
+  } catch {
+    return '';
+  }
 }
 
 async function bootIdentity(): Promise<string> {

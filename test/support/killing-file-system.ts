@@ -86,6 +86,7 @@ export function killingFileSystem(inner: FileSystem, spec: KillSpec): FileSystem
     },
     unlink: (path) => at(isJournal(path) ? 'journal-delete' : undefined, () => inner.unlink(path)),
     makeDirectory: (path) => inner.makeDirectory(path),
+    removeDirectory: (path) => inner.removeDirectory(path),
     list: (path) => inner.list(path),
     stat: (path) => inner.stat(path),
     syncDirectory: (path) => at('directory-sync', () => inner.syncDirectory(path)),

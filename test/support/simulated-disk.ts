@@ -23,6 +23,7 @@ export type DiskOperation =
   | 'link'
   | 'unlink'
   | 'makeDirectory'
+  | 'removeDirectory'
   | 'list'
   | 'stat'
   | 'syncDirectory';
@@ -332,6 +333,15 @@ class Disk implements SimulatedDisk {
     this.#makeFolders(path);
   }
 
+  removeFolder(path: string): void {
+    const node = this.find(path);
+    if (!node) return;
+    if (node.kind === 'file') throw fileError('ENOTDIR', path);
+    if (node.live.size > 0) throw fileError('ENOTEMPTY', path);
+    const { folder, name } = this.folderOf(path);
+    this.change(folder, { remove: name });
+  }
+
   change(folder: FolderNode, operation: Parameters<FolderNode['apply']>[0]): void {
     folder.apply(operation);
     folder.modifiedAtMs = this.nowMs();
@@ -479,6 +489,10 @@ class SimulatedFileSystem implements FileSystem {
 
   makeDirectory(path: string): Promise<void> {
     return this.#run('makeDirectory', path, () => this.#disk.makeFolders(path));
+  }
+
+  removeDirectory(path: string): Promise<void> {
+    return this.#run('removeDirectory', path, () => this.#disk.removeFolder(path));
   }
 
   list(path: string): Promise<string[]> {
