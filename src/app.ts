@@ -310,7 +310,7 @@ class RunningApp implements App {
       journal,
       decode: this.#pool.decode,
       budget: this.#budget,
-      isShared: this.#fleet !== undefined,
+      isShared: this.#fleet !== undefined || this.#volume !== undefined,
       isAdopted: journal !== this.#journal,
       onFenced: () => {
         if (journal === this.#journal) this.#fence('fenced');

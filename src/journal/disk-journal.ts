@@ -9,6 +9,7 @@ import { MIB } from '../core/limits.ts';
 import { isNoSpace, readCheckedFile, TEMPORARY_SUFFIX, unlinkIfThere } from './checked-file.ts';
 import { Confirmations } from './confirmations.ts';
 import { ConsumerStore } from './consumer-store.ts';
+import { DiskDoubts } from './disk-doubts.ts';
 import { DiskJournal, UNCONFIRMED_FILE } from './disk-lane.ts';
 import { takeFolder } from './folder-taking.ts';
 import type { Journal, UnconfirmedEnvelope } from './journal.ts';
@@ -46,19 +47,22 @@ async function openOwned(options: DiskJournalOptions, identity: KnownIdentity, o
   const confirmations = new Confirmations(fileSystem, folder, identity.mark, log);
   const confirmed = await confirmations.load(await firstOfInterest(options, remembered));
   const unconfirmed = new UnconfirmedSet(retryWindowMs);
+  const doubts = new DiskDoubts(clock, identity.epoch);
   for (const envelope of remembered) {
     if (!confirmed.has(envelope.position)) unconfirmed.add(envelope, nowMs);
   }
   const found = await recoverFiles(options, identity, (position, head) => {
-    if (nowMs - head.receivedAtMs <= retryWindowMs && !confirmed.has(position)) {
-      unconfirmed.add(unconfirmedOf(position, head), nowMs);
-    }
+    if (confirmed.has(position)) return;
+    const envelope = unconfirmedOf(position, head);
+    if (nowMs - head.receivedAtMs <= retryWindowMs) unconfirmed.add(envelope, nowMs);
+    doubts.add(envelope);
   });
 
   const fallback = () => (found.files[0]?.first ?? found.next) - 1;
   const consumersFolder = join(folder, 'consumers');
   const reader = new ConsumerStore(fileSystem, consumersFolder, log, IDLE_HOST);
   await reader.load(fallback);
+  doubts.resume(reader.furthest());
   // A position that a consumer has done was given out, even where its frame is lost.
   const next = Math.max(found.next, reader.furthest() + 1);
 
@@ -77,6 +81,7 @@ async function openOwned(options: DiskJournalOptions, identity: KnownIdentity, o
     files,
     active,
     next,
+    doubts,
     quarantinedFrames: found.quarantinedFrames,
     confirmations,
     unconfirmed,

@@ -13,6 +13,7 @@ import { AppendQueue } from './append-queue.ts';
 import { isNoSpace, unlinkIfThere, writeCheckedFile } from './checked-file.ts';
 import type { Confirmations } from './confirmations.ts';
 import type { ConsumerHost, ConsumerStore } from './consumer-store.ts';
+import type { DiskDoubts } from './disk-doubts.ts';
 import { forgetAdoption } from './folder-taking.ts';
 import {
   decodeFrame,
@@ -25,6 +26,7 @@ import {
 } from './frame.ts';
 import type {
   AppendResult,
+  HeardEnvelope,
   Journal,
   JournalConsumer,
   JournalUsage,
@@ -53,6 +55,7 @@ export interface DiskJournalParts {
   files: JournalFile[];
   active: JournalFile | undefined;
   next: Position;
+  doubts: DiskDoubts;
   quarantinedFrames: number;
   confirmations: Confirmations;
   unconfirmed: UnconfirmedSet;
@@ -84,6 +87,7 @@ export class DiskJournal implements Journal {
   readonly #waiters = new PositionWaiters();
   readonly #recent: RecentEntries;
   readonly #quarantine: Quarantine;
+  readonly #doubts: DiskDoubts;
   #active: JournalFile | undefined;
   #next: Position;
   #heldBytes = 0;
@@ -122,6 +126,7 @@ export class DiskJournal implements Journal {
       withReserve: (write) => parts.reserve.run(write),
       moved: () => this.#consumersMoved(),
     });
+    this.#doubts = parts.doubts;
     options.metrics.journalBudgetBytes.set(this.#sizes.budgetBytes);
     this.#publishSize();
   }
@@ -231,7 +236,9 @@ export class DiskJournal implements Journal {
       const body = embedded ? frame.front.subarray(frame.totalBytes - envelope.body.byteLength) : envelope.body;
       if (body.byteLength < LARGE_BODY_BYTES) this.#recent.add({ position, head, body });
       else letGo(body);
-      this.#parts.unconfirmed.add(unconfirmedOf(position, head), nowMs);
+      const unconfirmed = unconfirmedOf(position, head);
+      this.#parts.unconfirmed.add(unconfirmed, nowMs);
+      this.#doubts.add(unconfirmed);
       settle({ ok: true, position });
     }
     this.#publishSize();
@@ -480,14 +487,15 @@ export class DiskJournal implements Journal {
     if (this.#isClosed) return;
     this.#parts.unconfirmed.confirm(position);
     this.#parts.confirmations.confirm(position);
+    this.#doubts.confirmed(position);
   }
 
-  doubtful(): Promise<UnconfirmedEnvelope[]> {
-    return Promise.resolve([]);
+  doubtful(first: Position, last: Position): Promise<UnconfirmedEnvelope[]> {
+    return this.#doubts.tell(first, last);
   }
 
-  heardLate(): [] {
-    return [];
+  heardLate(): HeardEnvelope[] {
+    return this.#doubts.heardLate();
   }
 
   unconfirmedAtOpen(): UnconfirmedEnvelope[] {
@@ -562,6 +570,7 @@ export class DiskJournal implements Journal {
     await this.consumerStore.idle();
     await this.#trimming;
     this.#isClosed = true;
+    this.#doubts.close();
     this.#waiters.close();
     this.#recent.clear();
     await this.#parts.confirmations.close();

@@ -83,7 +83,7 @@ export interface Journal {
   unconfirmedAtOpen(): UnconfirmedEnvelope[];
   /**
    * Of these durable positions, those whose answer is not known to have been heard; answers that are being sent are waited for, a
-   * moment. `[]` where only this journal's next life would meet the retries: there they are told at the door.
+   * moment. `[]` where nothing of it outlives the process.
    */
   doubtful(first: Position, last: Position): Promise<UnconfirmedEnvelope[]>;
   /** Whose answer was heard after all, or a retry's at the door, since it was told as doubtful; each is told once. */
