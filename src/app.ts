@@ -22,7 +22,7 @@ import type { Random } from './core/random.ts';
 import type { Sealer } from './core/sealer.ts';
 import { Fleet } from './fleet.ts';
 import { createForwarders, type Forwarders } from './forwarders.ts';
-import { createIntake, type HealthReport, type Intake } from './intake/intake.ts';
+import { createIntake, type HealthReport, type Intake, type ReplicaReports } from './intake/intake.ts';
 import type { Journal } from './journal/journal.ts';
 import { createMemoryJournal } from './journal/memory-journal.ts';
 import { openStoreJournal } from './journal/store-journal.ts';
@@ -47,6 +47,8 @@ export interface AppDeps {
   clock: Clock;
   random: Random;
   log: Log;
+  /** Where this is one of several processes of the replica. */
+  worker?: { isFirst: boolean; reports: (own: () => HealthReport) => ReplicaReports };
 }
 
 export interface App {
@@ -55,7 +57,11 @@ export interface App {
   metrics: Metrics;
   /** Resolves when another replica has taken this one's journal over: the process can only be replaced. */
   fenced: Promise<void>;
+  /** Of this process. */
+  health(): HealthReport;
   status(): Promise<unknown>;
+  /** Brings gauges up to date. */
+  measure(): Promise<void>;
   /** Takes over what can change while it runs (config/reload.ts). */
   reload(settings: Settings): void;
   /**
@@ -162,7 +168,8 @@ class RunningApp implements App {
     metrics.buildInfo.set({ version }, 1);
     metrics.storageConnected.set(1);
     this.#fleet?.startTakeovers((orphan, signal) => this.#finishOrphan(orphan, signal));
-    this.#volume?.startTakeovers(this.#consumersOfOthers());
+    // One of a replica's workers is enough to look after the volume.
+    if (this.#deps.worker?.isFirst ?? true) this.#volume?.startTakeovers(this.#consumersOfOthers());
     this.#loopDelay.enable();
     this.#watch();
   }
@@ -359,7 +366,7 @@ class RunningApp implements App {
   }
 
   #createIntake(target: DatadogTarget | undefined, sealer: Sealer): Intake {
-    const { settings, clock, random, log, version } = this.#deps;
+    const { settings, clock, random, log, version, worker } = this.#deps;
     const { server, intake, forward, journal } = settings;
     const apiKey = forward.datadogApiKey?.reveal();
     return createIntake({
@@ -378,8 +385,10 @@ class RunningApp implements App {
       allowedKeys: intake.apiKeysAllowed.map((key) => key.reveal()),
       upstreams: { datadog: target !== undefined, agent: forward.agentUrl !== undefined },
       relay: { target, agentUrl: forward.agentUrl, apiKey },
-      health: () => this.#health(),
+      health: () => this.health(),
       status: () => this.status(),
+      measure: () => this.measure(),
+      ...(worker ? { replica: worker.reports(() => this.health()) } : {}),
       metrics: this.metrics,
       log,
       clock,
@@ -403,7 +412,7 @@ class RunningApp implements App {
     return isPaused || resting.length > 0 ? 'disconnected' : 'connected';
   }
 
-  #health(): HealthReport {
+  health(): HealthReport {
     const { clock, mode } = this.#deps;
     const agent = this.#connection('agent');
     return {
@@ -447,8 +456,8 @@ class RunningApp implements App {
     };
   }
 
-  /** Gauges that nobody moves by an event, and whether the store still answers. */
-  #watch(): void {
+  /** Gauges that nobody moves by an event. */
+  async measure(): Promise<void> {
     const { clock } = this.#deps;
     const { metrics } = this;
     const usage = this.#journal.usage();
@@ -460,13 +469,19 @@ class RunningApp implements App {
     metrics.inflightLimitBytes.set(this.#budget.limitBytes);
     metrics.archivePending.set(this.#archive?.status().pendingEnvelopes ?? 0);
     metrics.rssBytes.set(process.memoryUsage.rss());
-    metrics.eventLoopDelaySeconds.set(Math.max(0, this.#loopDelay.percentile(99) / 1e6 - LOOP_SAMPLE_EVERY_MS) / 1000);
-    this.#loopDelay.reset();
-    const health = this.#health();
+    const health = this.health();
     const serving = health.journalWritable && !health.draining;
     metrics.healthStatus.set(!serving ? 0 : health.storeConnected ? 1 : 0.5);
+    await Promise.all([...this.#forwarders.values()].map(({ forwarder }) => forwarder.refreshBooks()));
+  }
+
+  #watch(): void {
+    const { clock } = this.#deps;
+    const { metrics } = this;
+    metrics.eventLoopDelaySeconds.set(Math.max(0, this.#loopDelay.percentile(99) / 1e6 - LOOP_SAMPLE_EVERY_MS) / 1000);
+    this.#loopDelay.reset();
+    void this.measure();
     void this.#probeStore();
-    for (const { forwarder } of this.#forwarders.values()) void forwarder.refreshBooks();
     this.#cancelWatch = clock.after(WATCH_EVERY_MS, () => this.#watch());
   }
 

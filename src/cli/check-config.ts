@@ -2,12 +2,14 @@
  * `reductrai check-config`: loads the configuration, shows what is in force and where it came from, secrets as fingerprints. With
  * `--online` it also tries the store: writes, reads, writes conditionally, lists and deletes a probe object.
  */
+import { cpus } from 'node:os';
 import { costsOf, durabilityOf } from '../config/durability.ts';
 import { describeSettings } from '../config/help.ts';
 import { effectiveMode } from '../config/load.ts';
 import type { Settings } from '../config/registry.ts';
 import { storeSettingsOf } from '../config/storage.ts';
 import { tierStoreSettingsOf } from '../config/tier-stores.ts';
+import { workerCountOf } from '../config/workers.ts';
 import { messageOf } from '../core/errors.ts';
 import { systemRandom } from '../core/random.ts';
 import type { StoreSettings } from '../store/open.ts';
@@ -49,7 +51,10 @@ function durabilityText(settings: Settings, mode: Settings['forward']['mode']): 
   } catch (error) {
     return `durability: ${messageOf(error)}\n`;
   }
-  const { chunksPerMonth, leasesPerMonth, listsPerMonth, waitMsMax } = costsOf(settings);
+  const { chunksPerMonth, leasesPerMonth, listsPerMonth, waitMsMax } = costsOf(
+    settings,
+    workerCountOf(settings, cpus().length),
+  );
   const millions = (count: number): string => `${(count / 1e6).toFixed(1)} million`;
   return `${text}  a replica that is never idle puts at most ${millions(chunksPerMonth)} journal chunks and ${millions(leasesPerMonth)} leases a month,
   and asks for ${millions(listsPerMonth)} listings;

@@ -1,4 +1,5 @@
 /** `reductrai serve`: the proxy as a process. Starts, says where to point an agent, drains on SIGTERM and SIGINT. */
+import cluster from 'node:cluster';
 import { readFileSync } from 'node:fs';
 import { cpus, hostname } from 'node:os';
 import { type App, openApp } from '../app.ts';
@@ -7,6 +8,7 @@ import { effectiveMode, type LoadResult, loadSettings } from '../config/load.ts'
 import type { Settings } from '../config/registry.ts';
 import { reloadOf } from '../config/reload.ts';
 import { storeFolder, storeSettingsOf } from '../config/storage.ts';
+import { settingsOfWorker, workerCountOf } from '../config/workers.ts';
 import { type Clock, systemClock } from '../core/clock.ts';
 import { messageOf } from '../core/errors.ts';
 import { type FileSystem, nodeFileSystem } from '../core/file-system.ts';
@@ -15,6 +17,10 @@ import { urlOf } from '../store/store-url.ts';
 import { createLog, type Log } from '../telemetry/log.ts';
 import { UpkeepSchedule } from '../upkeep-schedule.ts';
 import { VERSION } from '../version.ts';
+import { WorkerGroup } from '../worker-group.ts';
+import { WorkerLink } from '../worker-link.ts';
+import { WORKER_ENV } from '../worker-messages.ts';
+import { replicaReports } from '../worker-reports.ts';
 
 const FENCED_GRACE_MS = 1_000;
 
@@ -47,13 +53,32 @@ export async function runServe(args: string[], deps: ServeDeps): Promise<number>
     );
     return 2;
   }
-  const { warnings, sources } = loaded;
-  let { settings } = loaded;
-  const log = createLog(settings.server.logLevel);
-  for (const warning of warnings) log.warn(warning);
-  const mode = effectiveMode(settings, sources);
+  const log = createLog(loaded.settings.server.logLevel);
+  for (const warning of cluster.isPrimary ? loaded.warnings : []) log.warn(warning);
+  const clock = deps.clock ?? systemClock;
+  const count = workerCountOf(loaded.settings, cpus().length);
+  if (cluster.isPrimary && count > 1) return serveByWorkers(count, loaded, clock, log);
+  const link = cluster.isWorker ? WorkerLink.of(deps.env[WORKER_ENV], clock) : undefined;
+  return serveHere(loaded, args, deps, link ? log.child({ worker: link.index }) : log, link);
+}
+
+/** One process that does it all: alone, or as a worker of several. */
+async function serveHere(
+  loaded: Extract<LoadResult, { ok: true }>,
+  args: string[],
+  deps: ServeDeps,
+  log: Log,
+  link: WorkerLink | undefined,
+): Promise<number> {
+  const shareOf = (all: Settings) => (link ? settingsOfWorker(all, link.index, link.count) : all);
+  let settings = shareOf(loaded.settings);
+  const mode = effectiveMode(settings, loaded.sources);
   const stop = Promise.withResolvers<string>();
-  for (const name of ['SIGTERM', 'SIGINT'] as const) process.once(name, () => stop.resolve(name));
+  void link?.stopped.then(stop.resolve);
+  process.once('SIGTERM', () => stop.resolve('SIGTERM'));
+  // Ctrl-C reaches every process; the first one tells its workers.
+  if (link) process.on('SIGINT', () => {});
+  else process.once('SIGINT', () => stop.resolve('SIGINT'));
   let app: App;
   try {
     app = await openApp({
@@ -64,29 +89,43 @@ export async function runServe(args: string[], deps: ServeDeps): Promise<number>
       clock: deps.clock ?? systemClock,
       random: systemRandom,
       log,
+      ...(link ? { worker: { isFirst: link.index === 0, reports: (own) => replicaReports(link, own) } } : {}),
     });
   } catch (error) {
     log.fatal({ err: error }, 'cannot start');
     process.stderr.write(`Cannot start: ${messageOf(error)}\n`);
     return 1;
   }
-  log.info({ address: app.address, adminAddress: app.adminAddress, mode, version: VERSION }, 'listening');
-  const upkeep = upkeepOf(settings, mode, args, deps, app, log);
+  const { address, adminAddress } = app;
+  const upkeep = link && link.index > 0 ? undefined : upkeepOf(settings, mode, args, deps, app, log);
   upkeep?.start();
-  if (process.stdout.isTTY) process.stdout.write(greeting(app.address, mode, settings));
-  process.on('SIGHUP', () => {
-    // The terminal it was started in is gone.
-    if (process.stdout.isTTY) return stop.resolve('SIGHUP');
+  const reload = (): void => {
     const again = load(deps.env, configPathOf(args));
     if (!again.ok) {
       log.error({ problems: again.problems }, 'the configuration cannot be used; what was in force stays');
       return;
     }
-    const { applied, needRestart, settings: next } = reloadOf(settings, again.settings);
+    const { applied, needRestart, settings: next } = reloadOf(settings, shareOf(again.settings));
     settings = next;
     app.reload(settings);
     log.info({ applied, needRestart }, 'configuration read again');
-  });
+  };
+  if (link) {
+    log.info({ mode, replica: settings.server.replicaId }, 'worker is ready');
+    const reports = {
+      metrics: async () => {
+        await app.measure();
+        return app.metrics.registry.getMetricsAsJSON();
+      },
+      health: () => app.health(),
+      status: () => app.status(),
+    };
+    link.ready(address, adminAddress, reports, reload);
+  } else {
+    log.info({ address, adminAddress, mode, version: VERSION }, 'listening');
+    greet(address, mode, settings);
+    onHangUp(stop.resolve, reload);
+  }
   const signal = await Promise.race([stop.promise, app.fenced.then(() => 'fenced' as const)]);
   if (signal === 'fenced') {
     // Nothing of it can be committed here any more; another replica finishes it. Answers under way still leave.
@@ -103,7 +142,44 @@ export async function runServe(args: string[], deps: ServeDeps): Promise<number>
   const noticeMs = signal === 'SIGTERM' ? settings.server.drainNoticeMs : 0;
   await Promise.all([upkeep?.stop(), app.drain(settings.server.drainDeadlineMs, noticeMs)]);
   cancel();
+  // The link to the first process would keep it alive.
+  if (link) process.exit(0);
   return 0;
+}
+
+async function serveByWorkers(
+  count: number,
+  { settings, sources }: Extract<LoadResult, { ok: true }>,
+  clock: Clock,
+  log: Log,
+): Promise<number> {
+  const mode = effectiveMode(settings, sources);
+  const stop = Promise.withResolvers<string>();
+  for (const name of ['SIGTERM', 'SIGINT'] as const) process.once(name, () => stop.resolve(name));
+  const group = new WorkerGroup({ count, clock, log, drainDeadlineMs: settings.server.drainDeadlineMs });
+  const listening = await Promise.race([group.start(), stop.promise.then(() => undefined)]);
+  if (!listening) {
+    await group.stop('SIGTERM');
+    log.fatal('a worker could not be started');
+    return 1;
+  }
+  log.info({ ...listening, mode, version: VERSION, workers: count }, 'listening');
+  greet(listening.address, mode, settings);
+  onHangUp(stop.resolve, () => group.reload());
+  const signal = await stop.promise;
+  log.info({ signal }, 'draining');
+  const ended = await group.stop(signal);
+  if (!ended) log.error('a worker did not end in good order; what is left is in its journal');
+  return ended ? 0 : 1;
+}
+
+function onHangUp(stop: (signal: string) => void, reload: () => void): void {
+  // At a terminal: the one it was started in is gone.
+  process.on('SIGHUP', () => (process.stdout.isTTY ? stop('SIGHUP') : reload()));
+}
+
+function greet(address: string, mode: string, settings: Settings): void {
+  if (process.stdout.isTTY) process.stdout.write(greeting(address, mode, settings));
 }
 
 /** This program once more, as `tier run`; undefined where nothing is kept, or nobody wants it. */

@@ -72,6 +72,13 @@ export const SETTINGS = {
       defaultFrom: { text: 'the host name', of: ({ hostname }) => replicaIdOf(hostname) },
       help: 'Name of this replica; no two running replicas may share one.',
     }),
+    workers: text({
+      env: ['WORKERS', 'REDUCTRAI_WORKERS'],
+      pattern: /^(auto|[1-9]|[1-5]\d|6[0-4])$/,
+      form: '1 to 64, or `auto`: one per processor',
+      default: '1',
+      help: 'Processes that serve callers, each with a journal of its own (`<replica id>`, `<replica id>-w1` …); budgets of bytes are divided among them.',
+    }),
     logLevel: choice(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'], {
       env: ['LOG_LEVEL', 'REDUCTRAI_LOG_LEVEL'],
       default: 'info',

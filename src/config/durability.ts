@@ -37,11 +37,14 @@ export interface DurabilityCosts {
   waitMsMax: number;
 }
 
-/** Of a replica that is never idle: requests to the store a month, and what a caller waits at most beside the write itself. */
-export function costsOf({ journal }: Settings): DurabilityCosts {
-  const renewals = Math.ceil((MONTH_MS / journal.leaseMs) * RENEWALS_PER_LEASE);
+/**
+ * Of a replica that is never idle: requests to the store a month, and what a caller waits at most beside the write itself. Each worker
+ * writes a journal of its own.
+ */
+export function costsOf({ journal }: Settings, workers: number): DurabilityCosts {
+  const renewals = Math.ceil((MONTH_MS / journal.leaseMs) * RENEWALS_PER_LEASE) * workers;
   return {
-    chunksPerMonth: Math.ceil(MONTH_MS / journal.chunkAfterMs),
+    chunksPerMonth: Math.ceil(MONTH_MS / journal.chunkAfterMs) * workers,
     leasesPerMonth: renewals,
     listsPerMonth: renewals * LISTS_PER_RENEWAL,
     waitMsMax: journal.chunkAfterMs,

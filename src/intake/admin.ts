@@ -18,16 +18,26 @@ export interface HealthReport {
   notes: string[];
 }
 
+/** Of a replica with several processes, where this is one of them. */
+export interface ReplicaReports {
+  metrics(): Promise<string>;
+  health(): Promise<HealthReport>;
+  status(): Promise<unknown>;
+}
+
 export interface AdminOptions {
   health: () => HealthReport;
   status: () => Promise<unknown>;
+  /** Brings gauges up to date. */
+  measure: () => Promise<void>;
   metrics: Metrics;
   version: string;
+  replica?: ReplicaReports;
 }
 
 export function addHealthRoutes(server: FastifyInstance, options: AdminOptions): void {
-  server.get('/health', (_request, reply) => {
-    const report = options.health();
+  server.get('/health', async (_request, reply) => {
+    const report = options.replica ? await options.replica.health() : options.health();
     const serving = report.journalWritable && !report.draining;
     reply.code(serving ? 200 : 503);
     return reply.send({
@@ -56,7 +66,9 @@ export function addHealthRoutes(server: FastifyInstance, options: AdminOptions):
 export function addOperatorRoutes(server: FastifyInstance, options: AdminOptions): void {
   server.get('/metrics', async (_request, reply) => {
     const { registry } = options.metrics;
-    return reply.header('content-type', registry.contentType).send(await registry.metrics());
+    if (!options.replica) await options.measure();
+    const text = await (options.replica ?? registry).metrics();
+    return reply.header('content-type', registry.contentType).send(text);
   });
-  server.get('/status', async (_request, reply) => reply.send(await options.status()));
+  server.get('/status', async (_request, reply) => reply.send(await (options.replica ?? options).status()));
 }

@@ -5,7 +5,13 @@ import { type AddressInfo, Server as NetServer } from 'node:net';
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import type { Random } from '../core/random.ts';
 import type { Log } from '../telemetry/log.ts';
-import { type AdminOptions, addHealthRoutes, addOperatorRoutes, type HealthReport } from './admin.ts';
+import {
+  type AdminOptions,
+  addHealthRoutes,
+  addOperatorRoutes,
+  type HealthReport,
+  type ReplicaReports,
+} from './admin.ts';
 import { Admission, type AdmissionLimits, type AdmissionOptions, refuseBody } from './admission.ts';
 import { BodyTurns, readBody } from './body.ts';
 import { createRelay, type Relay, type RelayOptions } from './relay.ts';
@@ -14,7 +20,7 @@ import { type IntakeRoute, ROUTES } from './routes.ts';
 import { tracerInfo } from './tracer-info.ts';
 import { addValidateRoutes } from './validate.ts';
 
-export type { HealthReport } from './admin.ts';
+export type { HealthReport, ReplicaReports } from './admin.ts';
 export type { AcceptedEnvelope } from './admission.ts';
 
 export interface IntakeLimits extends AdmissionLimits {
@@ -29,6 +35,9 @@ export interface IntakeOptions extends AdmissionOptions {
   relay: Pick<RelayOptions, 'target' | 'agentUrl' | 'apiKey'>;
   health: () => HealthReport;
   status: () => Promise<unknown>;
+  measure: () => Promise<void>;
+  /** Where this is one of several processes. */
+  replica?: ReplicaReports;
   log: Log;
   random: Random;
   version: string;

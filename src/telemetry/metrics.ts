@@ -11,8 +11,13 @@ export function createMetrics() {
   const registers = [registry];
   const counter = <L extends string = never>(name: string, help: string, labelNames: L[] = []) =>
     new Counter<L>({ name: `reductrai_${name}`, help, labelNames, registers });
-  const gauge = <L extends string = never>(name: string, help: string, labelNames: L[] = []) =>
-    new Gauge<L>({ name: `reductrai_${name}`, help, labelNames, registers });
+  /** `together`: how the gauges of several workers become that of their replica. */
+  const gauge = <L extends string = never>(
+    name: string,
+    help: string,
+    labelNames: L[] = [],
+    together: 'sum' | 'min' | 'max' | 'average' | 'first' = 'sum',
+  ) => new Gauge<L>({ name: `reductrai_${name}`, help, labelNames, registers, aggregator: together });
   const histogram = <L extends string = never>(name: string, help: string, labelNames: L[] = []) =>
     new Histogram<L>({ name: `reductrai_${name}`, help, labelNames, buckets: LATENCY_BUCKETS_SECONDS, registers });
 
@@ -48,7 +53,7 @@ export function createMetrics() {
     // Journal.
     journalBytes: gauge('journal_bytes', 'Bytes held by the journal.'),
     journalBudgetBytes: gauge('journal_budget_bytes', 'Size budget of the journal.'),
-    journalOldestSeconds: gauge('journal_oldest_seconds', 'Age of the oldest envelope held.'),
+    journalOldestSeconds: gauge('journal_oldest_seconds', 'Age of the oldest envelope held.', [], 'max'),
     journalAppendSeconds: histogram('journal_append_seconds', 'Append to durable (group commit).'),
     journalSyncSeconds: histogram('journal_sync_seconds', 'One fdatasync.'),
     journalGroupSize: counter('journal_group_commits_total', 'Group commits.'),
@@ -67,10 +72,10 @@ export function createMetrics() {
     segments: counter('segments_written_total', 'Segments committed.', ['signal']),
     segmentRows: counter('segment_rows_total', 'Rows in committed segments.', ['signal']),
     storageBytes: counter('storage_bytes_total', 'Bytes of committed segments.', ['signal']),
-    compressionRatio: gauge('compression_ratio', 'Raw bytes over stored bytes since start.'),
+    compressionRatio: gauge('compression_ratio', 'Raw bytes over stored bytes since start.', [], 'average'),
     flushSeconds: histogram('flush_duration_seconds', 'From cut to commit.'),
     flushFailures: counter('flush_failures_total', 'Flush attempts that failed and will be repeated.'),
-    storageConnected: gauge('storage_connected', '1 while the store answers.'),
+    storageConnected: gauge('storage_connected', '1 while the store answers.', [], 'min'),
     storeOperationSeconds: histogram('store_operation_seconds', 'Store operations.', ['operation']),
     storeFailures: counter('store_failures_total', 'Failed store operations by error code.', ['operation', 'code']),
 
@@ -94,14 +99,22 @@ export function createMetrics() {
     forwardAttempts: counter('forward_attempts_total', 'Attempts by outcome.', ['upstream', 'outcome']),
     forwardBytes: counter('forward_bytes_total', 'Bytes of delivered bodies, as sent.', ['upstream', 'signal']),
     forwardSeconds: histogram('forward_duration_seconds', 'One attempt.', ['upstream']),
-    forwardPaused: gauge('forward_paused', '1 while an upstream is paused because it refuses the key.', ['upstream']),
-    forwardBreakerOpen: gauge('forward_breaker_open', '1 while an upstream is given a rest after failures.', [
-      'upstream',
-    ]),
+    forwardPaused: gauge(
+      'forward_paused',
+      '1 while an upstream is paused because it refuses the key.',
+      ['upstream'],
+      'max',
+    ),
+    forwardBreakerOpen: gauge(
+      'forward_breaker_open',
+      '1 while an upstream is given a rest after failures.',
+      ['upstream'],
+      'max',
+    ),
     datadogForwardErrors: counter('datadog_forward_errors_total', 'Failed attempts at Datadog.'),
 
     // Fleet.
-    leaseHeld: gauge('lease_held', "1 while this process holds its replica's lease."),
+    leaseHeld: gauge('lease_held', "1 while this process holds its replica's lease.", [], 'min'),
     leaseTransitions: counter('lease_transitions_total', 'Leases taken, released or lost, by kind.', ['kind']),
     takeoversRunning: gauge('takeovers_running', 'Journals of dead replicas that are being finished.'),
     takeovers: counter('takeovers_total', 'Journals of dead replicas taken over, by result.', ['result']),
@@ -120,11 +133,13 @@ export function createMetrics() {
     upkeepBytes: counter('upkeep_bytes_total', 'Bytes of those segments.', ['what']),
 
     // Process.
-    healthStatus: gauge('health_status', '1 ok, 0.5 degraded, 0 not serving.'),
-    buildInfo: gauge('build_info', 'Always 1; the version is a label.', ['version']),
+    healthStatus: gauge('health_status', '1 ok, 0.5 degraded, 0 not serving.', [], 'min'),
+    buildInfo: gauge('build_info', 'Always 1; the version is a label.', ['version'], 'first'),
     eventLoopDelaySeconds: gauge(
       'event_loop_delay_p99_seconds',
       'p99 of the event loop delay over the last scrape interval.',
+      [],
+      'max',
     ),
     rssBytes: gauge('process_rss_bytes', 'Resident memory.'),
   };

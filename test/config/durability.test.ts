@@ -37,7 +37,7 @@ test('keys that no other replica could open: auto falls back and says why, store
 });
 
 test('what it costs', () => {
-  expect(costsOf(settingsOf({}))).toEqual({
+  expect(costsOf(settingsOf({}), 1)).toEqual({
     chunksPerMonth: 10_368_000,
     leasesPerMonth: 518_400,
     listsPerMonth: 1_036_800,

@@ -81,6 +81,7 @@ async function open(overrides: Partial<IntakeOptions> = {}): Promise<Bench> {
       notes: [],
     }),
     status: async () => ({ fine: true }),
+    measure: async () => {},
     metrics,
     log,
     clock: systemClock,
