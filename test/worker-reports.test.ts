@@ -57,13 +57,13 @@ describe('what several workers say', () => {
     next.archivePending.set(6);
     const all = AggregatorRegistry.aggregate([departed, await next.registry.getMetricsAsJSON()]);
     const text = await all.metrics();
-    const valueOf = (name: string): number =>
+    const counted = (name: string): number =>
       Number(new RegExp(`^reductrai_${name}(?:\\{[^}]*\\})? (\\S+)$`, 'm').exec(text)?.[1]);
-    expect(valueOf('envelopes_accepted_total')).toBe(20);
-    expect(valueOf('envelopes_archived_total')).toBe(14);
-    expect(valueOf('envelopes_archive_recovered')).toBe(0);
-    expect(valueOf('envelopes_archive_pending')).toBe(6);
-    expect(valueOf('flush_duration_seconds_count')).toBe(2);
-    expect(valueOf('process_rss_bytes')).toBe(0);
+    expect(counted('envelopes_accepted_total')).toBe(20);
+    expect(counted('envelopes_archived_total')).toBe(14);
+    expect(counted('envelopes_archive_recovered')).toBe(0);
+    expect(counted('envelopes_archive_pending')).toBe(6);
+    expect(counted('flush_duration_seconds_count')).toBe(2);
+    expect(counted('process_rss_bytes')).toBe(0);
   });
 });
