@@ -4,13 +4,16 @@ import type { UpkeepSummary } from '../archive/upkeep/upkeep.ts';
 import { planNow, runUpkeep } from '../archive/upkeep/upkeep.ts';
 import { createParquetCodec } from '../codec/parquet-codec.ts';
 import type { Settings } from '../config/registry.ts';
+import { targetOf } from '../config/storage.ts';
 import { upkeepRulesOf } from '../config/tiers.ts';
 import { systemClock } from '../core/clock.ts';
 import { messageOf } from '../core/errors.ts';
 import { KIB, MIB, ROW_GROUP_ROWS_MAX } from '../core/limits.ts';
 import { formatTable, humanBytes } from '../query/table.ts';
 import type { SegmentEntry, Tier } from '../store/commit-log.ts';
+import type { LiveSegments } from '../store/live-segments.ts';
 import { contentOf } from '../store/segment-keys.ts';
+import { objectUrlOf } from '../store/store-url.ts';
 import { createLog } from '../telemetry/log.ts';
 import { type CliIo, fail, write } from './io.ts';
 import { openTieredStore } from './open-store.ts';
@@ -88,6 +91,7 @@ async function run(settings: Settings, store: Store, io: CliIo, isTable: boolean
     graceMs: settings.cleanup.graceMs,
     recordsPerCheckpointMin: RECORDS_PER_CHECKPOINT_MIN,
     signal: stop.signal,
+    ...(settings.cleanup.lists ? { listedUrlOf: (key) => objectUrlOf(targetOf(settings), key) } : {}),
     ...(io.stderrIsTerminal ? { onProgress: (now) => io.stderr.write(`\r${lineOf(now)}`) } : {}),
   });
   if (io.stderrIsTerminal) io.stderr.write('\n');
@@ -102,30 +106,68 @@ function lineOf({ merges, mergedSegments, writtenSegments, mergedBytes, writtenB
 
 function told(summary: UpkeepSummary): string {
   if (summary.state === 'busy') return 'Another process is at it.';
-  const { expiredSegments, expiredBytes, doubledSegments, deletedObjects, deletedBytes, deletedRecords, skipped } =
-    summary;
+  const {
+    expiredSegments,
+    expiredBytes,
+    doubledSegments,
+    deletedObjects,
+    deletedBytes,
+    deletedRecords,
+    writtenLists,
+    skipped,
+  } = summary;
   return [
     lineOf(summary),
     `${expiredSegments} segments expired (${humanBytes(expiredBytes)})`,
     `${deletedObjects} objects deleted (${humanBytes(deletedBytes)})`,
     ...(doubledSegments > 0 ? [`${doubledSegments} segments let go: their envelopes are there a second time`] : []),
     ...(deletedRecords > 0 ? [`${deletedRecords} commit records gave way to a checkpoint`] : []),
+    ...(writtenLists > 0 ? [`${writtenLists} lists of segments written anew`] : []),
     ...skipped.map((partition) => `left as it is: ${partition}`),
     ...(summary.state === 'done' ? [] : [`ended early: ${summary.state}`]),
   ].join('\n');
 }
 
-function planRows({ merges, expired }: Awaited<ReturnType<typeof planNow>>): Row[] {
-  const rows: Row[] = merges.map(({ tenant, from, to, day, hour, inputs }) => ({
-    ...{ what: from === to ? 'merge' : 'move', tenant, signal: contentOf(inputs[0]!), from, to, day, hour: hour ?? '' },
-    ...totals(inputs),
-  }));
+function planRows({ merges, expired, segments }: Awaited<ReturnType<typeof planNow>>): Row[] {
+  const bytesPerRow = bytesPerRowOf(segments);
+  const rows: Row[] = merges.map(({ tenant, from, to, day, hour, inputs }) => {
+    const { rows, bytes, ...rest } = totals(inputs);
+    // By what the tier holds already; unknown before anything came there.
+    const expected = from === to ? undefined : bytesPerRow.get(`${to} ${contentOf(inputs[0]!)}`);
+    const saved = expected === undefined ? '' : Math.max(0, Math.round(bytes - rows * expected));
+    return {
+      ...{
+        what: from === to ? 'merge' : 'move',
+        tenant,
+        signal: contentOf(inputs[0]!),
+        from,
+        to,
+        day,
+        hour: hour ?? '',
+      },
+      ...{ ...rest, rows, bytes, saved_bytes: saved },
+    };
+  });
   const bySignal = Map.groupBy(expired, (entry) => JSON.stringify([entry.tenant, contentOf(entry), entry.tier]));
   for (const [key, inputs] of bySignal) {
     const [tenant, signal, from] = JSON.parse(key) as [string, string, Tier];
-    rows.push({ ...{ what: 'expire', tenant, signal, from, to: '', day: '', hour: '' }, ...totals(inputs) });
+    const sums = totals(inputs);
+    const place = { what: 'expire', tenant, signal, from, to: '', day: '', hour: '' };
+    rows.push({ ...place, ...sums, saved_bytes: sums.bytes });
   }
   return rows;
+}
+
+/** By tier and content. */
+function bytesPerRowOf({ live }: LiveSegments): Map<string, number> {
+  const entries = [...live.values()].map(({ entry }) => entry);
+  const groups = Map.groupBy(entries, (entry) => `${entry.tier} ${contentOf(entry)}`);
+  return new Map(
+    [...groups].map(([name, inputs]) => {
+      const { rows, bytes } = totals(inputs);
+      return [name, bytes / Math.max(1, rows)];
+    }),
+  );
 }
 
 function statusRows({ segments }: Awaited<ReturnType<typeof planNow>>): Row[] {
@@ -140,7 +182,7 @@ function statusRows({ segments }: Awaited<ReturnType<typeof planNow>>): Row[] {
   });
 }
 
-function totals(inputs: readonly SegmentEntry[]): Row {
+function totals(inputs: readonly SegmentEntry[]): { segments: number; rows: number; bytes: number } {
   const sum = (of: (entry: SegmentEntry) => number): number => inputs.reduce((total, entry) => total + of(entry), 0);
   return { segments: inputs.length, rows: sum(({ rowCount }) => rowCount), bytes: sum(({ sizeBytes }) => sizeBytes) };
 }
@@ -152,7 +194,9 @@ async function print(io: CliIo, rows: readonly Row[], isTable: boolean, empty: s
   }
   const header = Object.keys(rows[0] ?? {});
   const cells = rows.map((row) =>
-    header.map((name) => (name.endsWith('bytes') ? humanBytes(Number(row[name])) : String(row[name]))),
+    header.map((name) =>
+      name.endsWith('bytes') && row[name] !== '' ? humanBytes(Number(row[name])) : String(row[name]),
+    ),
   );
   await write(io.stdout, rows.length === 0 ? empty : formatTable(header, cells, io.columns));
 }

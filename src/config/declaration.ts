@@ -462,6 +462,11 @@ export const SETTINGS = {
       form: 'a list such as `logs=30d,team-a/traces=90d,team-b=400d`',
       help: 'How long signals, tenants (`team-b=…`) or signals of tenants are kept, where that is not as long as the last tier keeps.',
     }),
+    lists: boolean({
+      env: ['STORAGE_LISTS'],
+      default: false,
+      help: 'Keep lists of the live segments of each day under `lists/`, for engines that read Parquet by themselves (docs/tiers.md).',
+    }),
     compactAfterMs: duration({
       default: 2 * HOUR_MS,
       min: 0,

@@ -176,7 +176,10 @@ function checkTogether(
 function checkStores(settings: Settings, problems: string[], warnings: string[]): void {
   try {
     storeSettingsOf(settings);
-    tierStoreSettingsOf(settings);
+    const own = tierStoreSettingsOf(settings);
+    if (settings.cleanup.lists && (own.size > 0 || settings.storage.encryptionKey)) {
+      problems.push('cleanup.lists: other engines can read neither encrypted segments nor tiers in several stores');
+    }
     warnings.push(...tierStoreWarnings(settings));
     problems.push(...tierProblems(settings));
   } catch (error) {

@@ -212,3 +212,10 @@ function defined<T extends object>(values: T): Defined<T> {
 function invalid(reason: string, cause?: unknown): ProxyError {
   return new ProxyError('STORE_INVALID', `the storage URL cannot be used: ${reason}`, { cause });
 }
+
+/** Of an object, as engines that read Parquet know it: an absolute path, `s3://`, `gs://`, `abfss://`. */
+export function objectUrlOf(target: StoreTarget, key: string): string {
+  if (target.kind !== 'azure') return `${urlOf(target)}/${key}`;
+  const under = target.prefix === '' ? '' : `${target.prefix}/`;
+  return `abfss://${target.container}@${target.account}.dfs.core.windows.net/${under}${key}`;
+}

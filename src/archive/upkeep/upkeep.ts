@@ -21,6 +21,7 @@ import { mergedKey } from '../partition.ts';
 import { compactCommits } from './compaction.ts';
 import { type MergeBounds, mergeSegments } from './merging.ts';
 import { keptMs, planUpkeep, type UpkeepPlan, type UpkeepRules } from './plan.ts';
+import { refreshSegmentLists } from './segment-lists.ts';
 
 /** No replica can be called so. */
 export const UPKEEP_JOURNAL = '_upkeep';
@@ -45,6 +46,8 @@ export interface UpkeepOptions {
   graceMs: number;
   /** A checkpoint is written once so many commit records lie behind the latest one. */
   recordsPerCheckpointMin: number;
+  /** Lists of live segments are kept for other engines (segment-lists.ts), with these URLs of keys. */
+  listedUrlOf?: (key: string) => string;
   onProgress?: (summary: UpkeepSummary) => void;
   signal?: AbortSignal;
 }
@@ -65,6 +68,8 @@ export interface UpkeepSummary {
   deletedBytes: number;
   /** Commit records that a checkpoint holds. */
   deletedRecords: number;
+  /** Of live segments, written anew. */
+  writtenLists: number;
   /** Partitions left as they are because an input is damaged, absent or archived away. */
   skipped: string[];
 }
@@ -79,6 +84,7 @@ export async function runUpkeep(options: UpkeepOptions): Promise<UpkeepSummary> 
       deletedObjects: 0,
       deletedBytes: 0,
       deletedRecords: 0,
+      writtenLists: 0,
       skipped: [],
     },
   };
@@ -133,7 +139,11 @@ class Upkeep {
   readonly #lease: HeldLease;
   readonly #summary: UpkeepSummary;
   readonly #identity: JournalIdentity;
+  readonly #added = new Set<string>();
+  readonly #gone = new Set<string>();
   #number = 0;
+  /** What was replaced after this may be read by whoever has a list of before. */
+  #listedBeforeMs = Number.POSITIVE_INFINITY;
 
   constructor(options: UpkeepOptions, lease: HeldLease, summary: UpkeepSummary) {
     this.#options = options;
@@ -199,6 +209,7 @@ class Upkeep {
     }
     if (expired.length > 0) await this.#expire(expired);
     if (this.#mayNotGoOn()) return;
+    await this.#refreshLists(plan.segments);
     const left = await this.#delete(plan.segments);
     if (this.#mayNotGoOn()) return;
     const isGone = (key: string): boolean => plan.segments.replaced.has(key) && !left.has(key);
@@ -287,6 +298,17 @@ class Upkeep {
     };
     await appendCommit(store, record);
     this.#number += 1;
+    for (const { key } of adds) this.#added.add(key);
+    for (const { key } of replaces) this.#gone.add(key);
+  }
+
+  async #refreshLists({ live, leftOut }: LiveSegments): Promise<void> {
+    const { store, clock, listedUrlOf } = this.#options;
+    if (!listedUrlOf) return;
+    const keys = [...live.keys(), ...this.#added].filter((key) => !leftOut.has(key) && !this.#gone.has(key));
+    const { written, earlierAtMs } = await refreshSegmentLists(store, keys, listedUrlOf, clock.nowMs());
+    this.#summary.writtenLists = written;
+    this.#listedBeforeMs = earlierAtMs ?? Number.NEGATIVE_INFINITY;
   }
 
   /**
@@ -312,7 +334,7 @@ class Upkeep {
       // Of an epoch that can commit no more.
       const isLeftOver = Number(MERGED_KEY.exec(key)?.[1] ?? Number.POSITIVE_INFINITY) < this.#identity.epoch;
       const sinceMs = replacedAtMs ?? (isLeftOver ? modifiedAtMs : undefined);
-      if (sinceMs === undefined || nowMs - sinceMs < graceMs) continue;
+      if (sinceMs === undefined || nowMs - sinceMs < graceMs || sinceMs > this.#listedBeforeMs) continue;
       batch.push({ key, sizeBytes });
       if (batch.length < DELETED_AT_ONCE) continue;
       if (this.#mayNotGoOn()) return left;

@@ -119,6 +119,7 @@ export class AgingArchive {
       decodedBytesMax?: number;
       recordsPerCheckpointMin?: number;
       rules?: UpkeepRules;
+      isListed?: boolean;
     } = {},
   ): Promise<UpkeepSummary> {
     const running = runUpkeep({
@@ -132,6 +133,7 @@ export class AgingArchive {
       bounds: { decodedBytesMax: options.decodedBytesMax ?? 64 << 20, rowsMax: 1_000_000, rowGroupRowsMax: 1000 },
       graceMs: GRACE_MS,
       recordsPerCheckpointMin: options.recordsPerCheckpointMin ?? 1000,
+      ...(options.isListed ? { listedUrlOf: (key) => `s3://bucket/${key}` } : {}),
     });
     let isOver = false;
     const settled = running.finally(() => {
