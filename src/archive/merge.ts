@@ -168,6 +168,13 @@ function mergeDictionaries(
     const source = selection.batch.columns[name];
     if (!source || !('ids' in source)) throw new Error(`BUG: batch without column ${name}`);
     const entryCount = source.offsets.length - 1;
+    if (entryCount === 0) {
+      // Not used by any row.
+      const end = row + selectedCount(selection);
+      ids.fill(NULL_ID, row, end);
+      row = end;
+      continue;
+    }
     // Entries are taken over only when a selected row uses them.
     const mapped = new Uint32Array(entryCount).fill(NULL_ID);
     const { rows } = selection;
@@ -273,20 +280,34 @@ class Dictionary {
   }
 }
 
-/** FNV-1a over the bytes; long entries are sampled, so that one hash never costs more than 256 steps. */
+/** Four bytes at a step, as MurmurHash3 does; long entries are sampled, so that one hash never costs more than some 100 steps. */
 function hashOf(entry: Uint8Array): number {
   const length = entry.byteLength;
-  let hash = 0x811c9dc5 ^ length;
-  if (length <= 256) {
-    for (let i = 0; i < length; i++) hash = Math.imul(hash ^ entry[i]!, 0x01000193);
-  } else {
-    for (let i = 0; i < 128; i++) hash = Math.imul(hash ^ entry[i]!, 0x01000193);
-    const step = (length - 192) / 64;
-    for (let i = 0; i < 64; i++) hash = Math.imul(hash ^ entry[128 + Math.floor(i * step)]!, 0x01000193);
-    for (let i = length - 64; i < length; i++) hash = Math.imul(hash ^ entry[i]!, 0x01000193);
+  if (length <= SAMPLED_ABOVE_BYTES) return finished(hashOfPart(entry, 0, length, length), length);
+  let hash = hashOfPart(entry, 0, 128, length);
+  const step = (length - 192) / 64;
+  for (let i = 0; i < 64; i++) hash = Math.imul(hash ^ entry[128 + Math.floor(i * step)]!, 0x01000193);
+  return finished(hashOfPart(entry, length - 64, length, hash), length);
+}
+
+const SAMPLED_ABOVE_BYTES = 384;
+
+function hashOfPart(entry: Uint8Array, from: number, to: number, seed: number): number {
+  let hash = seed;
+  let at = from;
+  for (; at + 4 <= to; at += 4) {
+    const word = entry[at]! | (entry[at + 1]! << 8) | (entry[at + 2]! << 16) | (entry[at + 3]! << 24);
+    const mixed = Math.imul(word, 0xcc9e2d51);
+    hash ^= Math.imul((mixed << 15) | (mixed >>> 17), 0x1b873593);
+    hash = (Math.imul((hash << 13) | (hash >>> 19), 5) + 0xe6546b64) | 0;
   }
-  hash ^= hash >>> 15;
-  hash = Math.imul(hash, 0x2c1b3c6d);
-  hash ^= hash >>> 12;
-  return hash >>> 0;
+  for (; at < to; at += 1) hash = Math.imul(hash ^ entry[at]!, 0x01000193);
+  return hash;
+}
+
+function finished(hash: number, length: number): number {
+  let mixed = hash ^ length;
+  mixed = Math.imul(mixed ^ (mixed >>> 16), 0x85ebca6b);
+  mixed = Math.imul(mixed ^ (mixed >>> 13), 0xc2b2ae35);
+  return (mixed ^ (mixed >>> 16)) >>> 0;
 }

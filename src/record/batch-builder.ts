@@ -22,8 +22,8 @@ const LOW_WORD = new Uint8Array(new Uint32Array([1]).buffer)[0] === 1 ? 0 : 1;
 interface ColumnWriter {
   /** Makes room for at least `rows` rows. */
   grow(rows: number): void;
-  /** Fills row `row` with the default when it was not set. */
-  endRow(row: number): void;
+  /** Fills what was not set, up to `rows`, with the default. Rows before the last one set are never touched. */
+  fillTo(rows: number): void;
   /** In buffers of its own; the writer is used up. */
   finish(rows: number): Column;
   /** What the column takes in a shared buffer. */
@@ -93,6 +93,11 @@ export class StringWriter implements ColumnWriter {
     return this.#end(at + bytes.byteLength);
   }
 
+  /** Of an entry that is text. */
+  textOf(id: number): string {
+    return this.#bytes.toString('utf8', this.#offsets[id]!, this.#offsets[id + 1]!);
+  }
+
   #addText(text: string): number {
     // A UTF-16 unit becomes three bytes at most.
     const at = this.#room(text.length * 3);
@@ -132,8 +137,9 @@ export class StringWriter implements ColumnWriter {
   }
 
   setId(row: number, id: number): void {
+    if (row > this.#next) this.fillTo(row);
     this.#ids[row] = id;
-    this.#next = row + 1;
+    if (row >= this.#next) this.#next = row + 1;
   }
 
   grow(rows: number): void {
@@ -144,8 +150,10 @@ export class StringWriter implements ColumnWriter {
     this.#ids = grown;
   }
 
-  endRow(row: number): void {
-    if (this.#next <= row) this.setId(row, NULL_ID);
+  fillTo(rows: number): void {
+    if (this.#next >= rows) return;
+    this.#ids.fill(NULL_ID, this.#next, rows);
+    this.#next = rows;
   }
 
   finish(rows: number): Column {
@@ -204,6 +212,7 @@ class NumberWriter<T extends Float64Array | BigInt64Array | Int32Array, V extend
   }
 
   set(row: number, value: V | undefined | null): void {
+    if (row > this.#next) this.fillTo(row);
     if (value === undefined || value === null) {
       // A writer that is used again has the values of the batch before.
       this.#values[row] = this.#zero;
@@ -217,16 +226,17 @@ class NumberWriter<T extends Float64Array | BigInt64Array | Int32Array, V extend
       // A row may be filled again after it ended (fields of a container that come behind its items).
       if (this.#nulls) this.#nulls[row] = 0;
     }
-    this.#next = row + 1;
+    if (row >= this.#next) this.#next = row + 1;
   }
 
   /** A 64-bit value as its unsigned halves, without a bigint. For columns of 64-bit integers only. */
   setHalves(row: number, low: number, high: number): void {
+    if (row > this.#next) this.fillTo(row);
     this.#words ??= new Uint32Array(this.#values.buffer);
     this.#words[row * 2 + LOW_WORD] = low;
     this.#words[row * 2 + 1 - LOW_WORD] = high;
     if (this.#nulls) this.#nulls[row] = 0;
-    this.#next = row + 1;
+    if (row >= this.#next) this.#next = row + 1;
   }
 
   grow(rows: number): void {
@@ -245,8 +255,16 @@ class NumberWriter<T extends Float64Array | BigInt64Array | Int32Array, V extend
     }
   }
 
-  endRow(row: number): void {
-    if (this.#next <= row) this.set(row, null);
+  fillTo(rows: number): void {
+    if (this.#next >= rows) return;
+    // A writer that is used again has the values of the batch before.
+    this.#values.fill(this.#zero as never, this.#next, rows);
+    if (this.#nullable) {
+      this.#nulls ??= new Uint8Array(this.#values.length);
+      this.#nulls.fill(1, this.#next, rows);
+      this.#hasNulls = true;
+    }
+    this.#next = rows;
   }
 
   finish(rows: number): Column {
@@ -340,7 +358,6 @@ export class BatchBuilder {
   }
 
   endRow(): void {
-    for (const writer of this.#list) writer.endRow(this.row);
     this.row += 1;
     if (this.row >= this.#capacity) {
       this.#capacity *= 2;
@@ -351,6 +368,7 @@ export class BatchBuilder {
   /** Once. */
   finish(): ColumnBatch {
     const columns: Record<string, Column> = {};
+    for (const writer of this.#list) writer.fillTo(this.row);
     let bytes = 0;
     for (const writer of this.#list) bytes += writer.sharedBytes(this.row);
     if (bytes <= SHARED_BYTES_MAX && this.#capacity <= SPARE_ROWS_MAX) {

@@ -7,8 +7,12 @@ import { NULL_ID } from '../core/columns.ts';
 import type { JsonScanner } from '../wire/json-scanner.ts';
 import type { StringWriter } from './batch-builder.ts';
 import { type MetricRows, TYPE_NAMES } from './metrics-rows.ts';
+import { type PointFrame, SeenItem, SeenSeries } from './seen-series.ts';
 
 const QUOTE = 0x22;
+const COMMA = 0x2c;
+const SPACE = 0x20;
+const MINUS = 0x2d;
 
 /** A column whose entries are JSON as sent: neighbours often repeat it, so the bytes are compared before they are scanned. */
 class SliceColumn {
@@ -36,11 +40,11 @@ class SliceColumn {
     const key = slice.toString('latin1');
     let id = this.#ids.get(key);
     if (id === undefined) {
+      id = this.#writer.intern(slice.toString('utf8'));
       if (!isUtf8(slice)) {
         this.exact = false;
-        return this.#writer.intern(slice.toString('utf8'));
+        return id;
       }
-      id = this.#writer.add(slice);
       this.#ids.set(key, id);
     }
     this.#last = slice;
@@ -75,6 +79,10 @@ export class JsonItemReader {
   #shape = '';
   #attributes = '';
   #seen = 0;
+  /** Where in the body the points of the item lie, and the first of them; `pointEnd` is 0 before that was read. */
+  readonly #places = {
+    ...{ pointsStart: 0, pointsEnd: 0, timeStart: 0, timeEnd: 0, valueStart: 0, valueEnd: 0, pointEnd: 0 },
+  };
 
   constructor(scanner: JsonScanner, rows: MetricRows, kind: 'series' | 'distribution') {
     this.#scanner = scanner;
@@ -88,16 +96,90 @@ export class JsonItemReader {
   readAll(): void {
     const scanner = this.#scanner;
     scanner.enterArray();
+    let before: SeenItem | undefined;
     while (scanner.nextElement()) {
-      if (scanner.type() === 'object') this.#readItem();
-      else this.#rows.addOpaque('element', scanner.sliceValue());
+      if (scanner.type() !== 'object') {
+        this.#rows.addOpaque('element', scanner.sliceValue());
+        continue;
+      }
+      const expected = before?.next;
+      if (expected && this.#readAgain(expected)) {
+        before = expected;
+        continue;
+      }
+      const seen = this.#readItem();
+      if (before) before.next = seen;
+      before = seen;
     }
   }
 
-  #readItem(): void {
+  /** An item like `seen` but for its points; false, the cursor unmoved, when it is another. */
+  #readAgain(seen: SeenItem): boolean {
+    const scanner = this.#scanner;
+    const { bytes, offset: start } = scanner;
+    const { head, tail, frame } = seen;
+    const { beforeTime, beforeValue, behind } = frame!;
+    if (!isAt(bytes, start, head)) return false;
+    const rows = this.#rows;
+    rows.clearPoints();
+    this.#exact = true;
+    let at = start + head.length;
+    for (;;) {
+      if (!isAtShort(bytes, at, beforeTime)) return this.#backTo(start);
+      scanner.offset = at + beforeTime.length;
+      if (!isNumberStart(bytes[scanner.offset])) return this.#backTo(start);
+      const time = this.#readTime();
+      if (!isAtShort(bytes, scanner.offset, beforeValue)) return this.#backTo(start);
+      scanner.offset += beforeValue.length;
+      if (!isNumberStart(bytes[scanner.offset])) return this.#backTo(start);
+      const value = scanner.readNumber();
+      if (!scanner.numberExact || !this.#exact) return this.#backTo(start);
+      if (!isAtShort(bytes, scanner.offset, behind)) return this.#backTo(start);
+      rows.addValue(time, value);
+      at = scanner.offset + behind.length;
+      if (bytes[at] !== COMMA) break;
+      at += bytes[at + 1] === SPACE ? 2 : 1;
+    }
+    if (!isAt(bytes, at, tail)) return this.#backTo(start);
+    scanner.offset = at + tail.length;
+    rows.stage(seen);
+    rows.endItem(this.#kind, seen.shape, undefined);
+    return true;
+  }
+
+  #backTo(start: number): false {
+    this.#scanner.offset = start;
+    return false;
+  }
+
+  /** For when it is sent again; undefined where that would not tell it exactly. */
+  #remember(start: number): SeenItem | undefined {
+    const { bytes, offset: end } = this.#scanner;
+    const { pointsStart, pointsEnd, timeStart, timeEnd, valueStart, valueEnd, pointEnd } = this.#places;
+    if (pointsStart < start || pointEnd === 0) return undefined;
+    const head = bytes.subarray(start, pointsStart);
+    const tail = bytes.subarray(pointsEnd, end);
+    const beforeTime = bytes.subarray(pointsStart, timeStart);
+    const beforeValue = bytes.subarray(timeEnd, valueStart);
+    const behind = bytes.subarray(valueEnd, pointEnd);
+    const frameText = `${beforeTime.toString('latin1')}\n${beforeValue.toString('latin1')}\n${behind.toString('latin1')}`;
+    const key = `${this.#kind}\n${frameText}\n${head.toString('latin1')}\n${tail.toString('latin1')}`;
+    return SEEN.remember(key, () => {
+      const [one, two, three] = [beforeTime, beforeValue, behind].map((part) => Buffer.from(part)) as [
+        Buffer,
+        Buffer,
+        Buffer,
+      ];
+      const frame: PointFrame = { beforeTime: one, beforeValue: two, behind: three };
+      return new SeenItem(Buffer.from(head), Buffer.from(tail), this.#rows.staged(), this.#shape, frame);
+    });
+  }
+
+  #readItem(): SeenItem | undefined {
     const scanner = this.#scanner;
     const rows = this.#rows;
     const start = scanner.offset;
+    this.#places.pointEnd = 0;
     rows.beginItem();
     this.#exact = true;
     this.#shape = '';
@@ -117,7 +199,9 @@ export class JsonItemReader {
     if (this.#kind === 'distribution' && rows.type === NULL_ID) rows.type = rows.types.intern('distribution');
     if (this.#attributes !== '') rows.attributes = rows.attributeLists.intern(`{${this.#attributes}}`);
     const raw = this.#exact ? undefined : scanner.bytes.subarray(start, scanner.offset);
+    const seen = raw === undefined ? this.#remember(start) : undefined;
     rows.endItem(this.#kind, this.#shape, raw);
+    return seen;
   }
 
   /** Reads the value of a key that has a column; false when it has none, or not for such a value. */
@@ -251,17 +335,23 @@ export class JsonItemReader {
   /** Reads the array of points and returns its letter. */
   #readPoints(): string {
     const scanner = this.#scanner;
+    const places = this.#places;
     this.#rows.clearPoints();
     let form = 'e';
     scanner.enterArray();
+    places.pointsStart = scanner.offset;
     while (scanner.nextElement()) {
       const type = scanner.type();
       let one = '';
       if (type === 'array') one = this.#readPair();
       else if (type === 'object') one = this.#readPointObject();
       else scanner.skipValue();
-      if (form === 'e') form = one;
+      if (form === 'e') {
+        form = one;
+        places.pointEnd = one === 'p' || one === 'P' ? scanner.offset : 0;
+      }
       if (one === '' || one !== form) this.#exact = false;
+      places.pointsEnd = scanner.offset;
     }
     return form === '' ? 'p' : form;
   }
@@ -277,7 +367,7 @@ export class JsonItemReader {
     while (scanner.nextElement()) {
       if (index === 0) time = this.#readTime();
       else if (index === 1 && scanner.type() === 'array') list = this.#readValues();
-      else if (index === 1) value = this.#readValue();
+      else if (index === 1) value = this.#readPointValue();
       else scanner.skipValue();
       index += 1;
     }
@@ -298,7 +388,7 @@ export class JsonItemReader {
         time = this.#readTime();
         order += 't';
       } else if (key === 'value') {
-        value = this.#readValue();
+        value = this.#readPointValue();
         order += 'v';
       } else {
         scanner.skipValue();
@@ -310,9 +400,21 @@ export class JsonItemReader {
     return order === 'vt' ? 'V' : '';
   }
 
+  #readPointValue(): number | null {
+    const places = this.#places;
+    if (places.pointEnd !== 0) return this.#readValue();
+    places.valueStart = this.#scanner.offset;
+    const value = this.#readValue();
+    places.valueEnd = this.#scanner.offset;
+    return value;
+  }
+
   /** Seconds → milliseconds; NaN where there is no number. Notes what the milliseconds cannot give back. */
   #readTime(): number {
+    const places = this.#places;
+    if (places.pointEnd === 0) places.timeStart = this.#scanner.offset;
     const seconds = this.#readValue();
+    if (places.pointEnd === 0) places.timeEnd = this.#scanner.offset;
     if (seconds === null) return Number.NaN;
     const ms = Number.isInteger(seconds) ? seconds * 1000 : Math.round(seconds * 1000);
     if (!Number.isSafeInteger(ms) || ms / 1000 !== seconds || Object.is(seconds, -0)) this.#exact = false;
@@ -350,6 +452,24 @@ export class JsonItemReader {
     const slice = scanner.bytes.subarray(start, scanner.offset);
     return this.#exact || isUtf8(slice) ? slice : Buffer.from(slice.toString('utf8'), 'utf8');
   }
+}
+
+/** Series that were read before by this thread. */
+const SEEN = new SeenSeries();
+
+function isAt(bytes: Buffer, at: number, part: Buffer): boolean {
+  const end = at + part.length;
+  return end <= bytes.length && part.compare(bytes, at, end) === 0;
+}
+
+/** Of some bytes: the way into native code would take longer. */
+function isAtShort(bytes: Buffer, at: number, part: Buffer): boolean {
+  for (let i = 0; i < part.length; i++) if (bytes[at + i] !== part[i]) return false;
+  return true;
+}
+
+function isNumberStart(c: number | undefined): boolean {
+  return c !== undefined && (c === MINUS || (c >= 0x30 && c <= 0x39));
 }
 
 /** Name of the first resource of type host. The text is known to be JSON. */

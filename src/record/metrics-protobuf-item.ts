@@ -8,9 +8,35 @@ import type { ProtobufReader } from '../wire/protobuf.ts';
 import type { StringWriter } from './batch-builder.ts';
 import { FieldCache, FieldRun } from './metrics-protobuf-fields.ts';
 import { type MetricRows, TYPE_NAMES } from './metrics-rows.ts';
+import { SeenItem, SeenSeries } from './seen-series.ts';
 
 /** Seconds whose milliseconds are still exact. */
 const SECONDS_MAX = Math.floor(Number.MAX_SAFE_INTEGER / 1000);
+
+/** Tag of MetricSeries.points. */
+const POINT = 0x22;
+/** MetricSeries.resources, metric, tags: what tells series apart, and comes before the points. */
+const HEAD_TAGS: ReadonlySet<number> = new Set([0x0a, 0x12, 0x1a]);
+
+/** Series that were read before by this thread, by their head. */
+const SEEN = new SeenSeries();
+
+function isAt({ buffer, offset, end }: ProtobufReader, part: Buffer): boolean {
+  return offset + part.length <= end && part.compare(buffer, offset, offset + part.length) === 0;
+}
+
+/** Where the first field stands that is not of the head; `start` where something is odd. */
+function endOfHead(buffer: Buffer, start: number, end: number): number {
+  let at = start;
+  while (at < end && HEAD_TAGS.has(buffer[at]!)) {
+    const first = buffer[at + 1]!;
+    const second = buffer[at + 2]!;
+    if (first < 0x80) at += 2 + first;
+    else if (second < 0x80) at += 3 + (first & 0x7f) + (second << 7);
+    else return start;
+  }
+  return at < end && buffer[at] === POINT ? at : start;
+}
 
 export class ProtobufItemReader {
   readonly #rows: MetricRows;
@@ -23,6 +49,8 @@ export class ProtobufItemReader {
   #exact = true;
   /** Singular fields read so far, one bit each. */
   #seen = 0;
+  /** The series before, where it is remembered. */
+  #before: SeenItem | undefined;
 
   constructor(rows: MetricRows, reader: ProtobufReader) {
     this.#rows = rows;
@@ -60,9 +88,64 @@ export class ProtobufItemReader {
   /** MetricSeries, whose length was just entered. */
   readSeries(): void {
     const reader = this.#receiver;
-    const rows = this.#rows;
     const start = reader.offset;
+    const expected = this.#before?.next;
+    const known = expected && isAt(reader, expected.head) ? expected : this.#find();
+    if (known && this.#readAgain(known)) {
+      if (this.#before) this.#before.next = known;
+      this.#before = known;
+      return;
+    }
+    reader.offset = start;
+    this.#readNew(start);
+  }
+
+  /** By what stands before the points, where that is what senders write first. */
+  #find(): SeenItem | undefined {
+    const reader = this.#receiver;
+    const { buffer, offset: start } = reader;
+    const end = endOfHead(buffer, start, reader.end);
+    if (end === start) return undefined;
+    return SEEN.find(buffer.toString('latin1', start, end));
+  }
+
+  /** A series like `seen` but for its points; false when it is another. */
+  #readAgain(seen: SeenItem): boolean {
+    const reader = this.#receiver;
+    const rows = this.#rows;
+    const { head, tail } = seen;
+    reader.offset += head.length;
+    rows.clearPoints();
+    this.#exact = true;
+    while (!reader.done() && reader.buffer[reader.offset] === POINT) {
+      reader.offset += 1;
+      this.#readPoint();
+    }
+    if (!this.#exact || rows.pointCount === 0 || reader.end - reader.offset !== tail.length || !isAt(reader, tail))
+      return false;
+    reader.offset = reader.end;
+    rows.stage(seen);
+    rows.endItem('series', seen.shape, undefined);
+    return true;
+  }
+
+  /** For when it is sent again. */
+  #remember(start: number, pointsStart: number, pointsEnd: number): SeenItem | undefined {
+    const { buffer, end } = this.#receiver;
+    if (endOfHead(buffer, start, end) !== pointsStart) return undefined;
+    const [head, tail] = [buffer.subarray(start, pointsStart), buffer.subarray(pointsEnd, end)];
+    return SEEN.replace(
+      head.toString('latin1'),
+      new SeenItem(Buffer.from(head), Buffer.from(tail), this.#rows.staged(), '#2'),
+    );
+  }
+
+  #readNew(start: number): void {
+    const reader = this.#receiver;
+    const rows = this.#rows;
     let type = 0n;
+    // Where a run of points lies, if there is one only.
+    let [pointsStart, pointsEnd] = [0, 0];
     this.#begin();
     while (!reader.done()) {
       const at = reader.offset;
@@ -77,8 +160,10 @@ export class ProtobufItemReader {
         case 0x1a:
           this.#tagRun.read(reader, tag, at);
           break;
-        case 0x22:
+        case POINT:
+          if (pointsStart === 0) pointsStart = at;
           this.#readPoint();
+          pointsEnd = pointsEnd === 0 || pointsEnd === at ? reader.offset : -1;
           break;
         case 0x28:
           this.#once(5);
@@ -105,12 +190,17 @@ export class ProtobufItemReader {
     }
     if (type > 0x7fffffffn || type < -0x80000000n) this.#exact = false;
     rows.type = rows.types.intern(TYPE_NAMES[Number(type)] ?? String(type));
+    this.#endRuns();
+    const seen = this.#exact && pointsEnd > 0 ? this.#remember(start, pointsStart, pointsEnd) : undefined;
     this.#endItem('series', '#2', start);
+    if (this.#before) this.#before.next = seen;
+    this.#before = seen;
   }
 
-  #endItem(kind: 'series' | 'sketch', form: string, start: number): void {
+  /** Stages what repeated fields say. */
+  #endRuns(): void {
     const rows = this.#rows;
-    const { buffer, end } = this.#receiver;
+    const { buffer } = this.#receiver;
     if (!this.#tagRun.isEmpty) {
       const tags = this.#tags.entry(this.#tagRun.bytes(buffer), this.#tagRun.start);
       if (!tags.exact) this.#exact = false;
@@ -123,6 +213,11 @@ export class ProtobufItemReader {
       rows.host = resources.host;
       rows.device = resources.device;
     }
+  }
+
+  #endItem(kind: 'series' | 'sketch', form: string, start: number): void {
+    const rows = this.#rows;
+    const { buffer, end } = this.#receiver;
     const shape = rows.pointCount === 0 ? `${form}e` : form;
     rows.endItem(kind, shape, this.#exact ? undefined : buffer.subarray(start, end));
   }
@@ -203,6 +298,7 @@ export class ProtobufItemReader {
           this.#unknown(tag);
       }
     }
+    this.#endRuns();
     this.#endItem('sketch', '#s', start);
   }
 

@@ -6,9 +6,10 @@
  */
 import { NULL_ID } from '../core/columns.ts';
 import { ROWS_PER_ENVELOPE_MAX } from '../core/limits.ts';
-import { BatchBuilder } from './batch-builder.ts';
+import { BatchBuilder, type StringWriter } from './batch-builder.ts';
 import type { DecodeResult } from './decoder.ts';
 import { SIGNAL_COLUMNS } from './schema.ts';
+import type { SeenColumns, SeenItem } from './seen-series.ts';
 
 export type MetricKind = 'series' | 'sketch' | 'distribution' | 'payload' | 'opaque';
 
@@ -20,6 +21,22 @@ export const PAYLOAD_ITEM = -1;
 
 /** Milliseconds beyond which a time is not kept in its column. */
 const TIME_MS_MAX = Number.MAX_SAFE_INTEGER;
+const TWO_32 = 2 ** 32;
+
+let batchNumber = 0;
+
+function nextBatchNumber(): number {
+  batchNumber += 1;
+  return batchNumber;
+}
+
+function idOf(writer: StringWriter, text: string | null): number {
+  return text === null ? NULL_ID : writer.intern(text);
+}
+
+function textOf(writer: StringWriter, id: number): string | null {
+  return id === NULL_ID ? null : writer.textOf(id);
+}
 
 export class MetricRows {
   readonly #builder = new BatchBuilder(SIGNAL_COLUMNS.metrics);
@@ -50,6 +67,8 @@ export class MetricRows {
   readonly metadatas = this.#builder.strings('metadata');
   readonly attributeLists = this.#builder.strings('attributes');
   readonly #receivedAt: bigint;
+
+  readonly #batchNumber = nextBatchNumber();
 
   itemCount = 0;
   opaqueCount = 0;
@@ -103,6 +122,52 @@ export class MetricRows {
     this.#pointCount = 0;
   }
 
+  /** Stages all but the points of an item that was seen before. */
+  stage(seen: SeenItem): void {
+    const { ids, columns } = seen;
+    if (seen.batchNumber !== this.#batchNumber) {
+      seen.batchNumber = this.#batchNumber;
+      ids[0] = idOf(this.metrics, columns.metric);
+      ids[1] = idOf(this.types, columns.type);
+      ids[2] = idOf(this.units, columns.unit);
+      ids[3] = idOf(this.hosts, columns.host);
+      ids[4] = idOf(this.devices, columns.device);
+      ids[5] = idOf(this.tagLists, columns.tags);
+      ids[6] = idOf(this.resourceLists, columns.resources);
+      ids[7] = idOf(this.sourceTypeNames, columns.sourceTypeName);
+      ids[8] = idOf(this.metadatas, columns.metadata);
+      ids[9] = idOf(this.attributeLists, columns.attributes);
+    }
+    this.metric = ids[0]!;
+    this.type = ids[1]!;
+    this.unit = ids[2]!;
+    this.host = ids[3]!;
+    this.device = ids[4]!;
+    this.tags = ids[5]!;
+    this.resources = ids[6]!;
+    this.sourceTypeName = ids[7]!;
+    this.metadata = ids[8]!;
+    this.attributes = ids[9]!;
+    this.interval = columns.interval;
+  }
+
+  /** What is staged, apart from the points. */
+  staged(): SeenColumns {
+    return {
+      metric: textOf(this.metrics, this.metric),
+      type: textOf(this.types, this.type),
+      unit: textOf(this.units, this.unit),
+      host: textOf(this.hosts, this.host),
+      device: textOf(this.devices, this.device),
+      tags: textOf(this.tagLists, this.tags),
+      resources: textOf(this.resourceLists, this.resources),
+      sourceTypeName: textOf(this.sourceTypeNames, this.sourceTypeName),
+      metadata: textOf(this.metadatas, this.metadata),
+      attributes: textOf(this.attributeLists, this.attributes),
+      interval: this.interval,
+    };
+  }
+
   addValue(timeMs: number, value: number | null): void {
     const at = this.#nextPoint(timeMs);
     this.#pointValues[at] = value;
@@ -147,26 +212,33 @@ export class MetricRows {
       this.#kind.setId(row, kindId);
       this.#shape.setId(row, shapeId);
       if (point === 0 && raw) this.#raw.setBytes(row, raw);
-      this.metrics.setId(row, this.metric);
-      this.types.setId(row, this.type);
-      this.units.setId(row, this.unit);
-      this.hosts.setId(row, this.host);
-      this.devices.setId(row, this.device);
-      this.tagLists.setId(row, this.tags);
-      this.resourceLists.setId(row, this.resources);
-      this.sourceTypeNames.setId(row, this.sourceTypeName);
-      this.metadatas.setId(row, this.metadata);
-      this.attributeLists.setId(row, this.attributes);
-      this.#interval.set(row, this.interval);
+      this.#setColumns(row);
       if (this.#pointCount === 0) this.#time.set(row, this.#receivedAt);
       else this.#writePoint(row, point, kind);
       this.#builder.endRow();
     }
   }
 
+  /** What is not set is null. */
+  #setColumns(row: number): void {
+    if (this.metric !== NULL_ID) this.metrics.setId(row, this.metric);
+    if (this.type !== NULL_ID) this.types.setId(row, this.type);
+    if (this.unit !== NULL_ID) this.units.setId(row, this.unit);
+    if (this.host !== NULL_ID) this.hosts.setId(row, this.host);
+    if (this.device !== NULL_ID) this.devices.setId(row, this.device);
+    if (this.tags !== NULL_ID) this.tagLists.setId(row, this.tags);
+    if (this.resources !== NULL_ID) this.resourceLists.setId(row, this.resources);
+    if (this.sourceTypeName !== NULL_ID) this.sourceTypeNames.setId(row, this.sourceTypeName);
+    if (this.metadata !== NULL_ID) this.metadatas.setId(row, this.metadata);
+    if (this.attributes !== NULL_ID) this.attributeLists.setId(row, this.attributes);
+    if (this.interval !== null) this.#interval.set(row, this.interval);
+  }
+
   #writePoint(row: number, point: number, kind: MetricKind): void {
-    const time = this.#times[point]!;
-    this.#time.set(row, time >= -TIME_MS_MAX && time <= TIME_MS_MAX ? BigInt(Math.round(time)) : this.#receivedAt);
+    const time = Math.round(this.#times[point]!);
+    if (time >= -TIME_MS_MAX && time <= TIME_MS_MAX)
+      this.#time.setHalves(row, time >>> 0, Math.floor(time / TWO_32) >>> 0);
+    else this.#time.set(row, this.#receivedAt);
     if (kind === 'sketch') {
       const sketch = this.#sketches[point]!;
       this.#sketchCount.set(row, sketch.count);
@@ -178,7 +250,8 @@ export class MetricRows {
       this.#sketchCounts.set(row, sketch.counts);
       return;
     }
-    this.#value.set(row, this.#pointValues[point]);
+    const value = this.#pointValues[point];
+    if (value !== null) this.#value.set(row, value);
     const list = this.#lists[point];
     if (list) this.#values.setBytes(row, list);
   }

@@ -35,6 +35,8 @@ export function textOfDouble(value: number): string {
 /** True when `value` (= Number(text)) is finite and prints the same decimal value, sign of zero included. */
 export function isExactDouble(text: string, value: number): boolean {
   if (!Number.isFinite(value)) return false;
+  // Most senders print the shortest form themselves.
+  if (String(value) === text) return true;
   // 15 significant digits always survive the way through a double, unless it underflows.
   if (text.length <= 15 && !text.includes('e') && !text.includes('E')) return true;
   const sent = decimalOf(text);

@@ -236,12 +236,56 @@ export class JsonScanner {
 
   /** Reads the number at the cursor; sets `numberExact`. */
   readNumber(): number {
+    const short = this.#readShortNumber();
+    if (short !== undefined) {
+      this.numberExact = true;
+      return short;
+    }
     const start = this.offset;
     this.#passNumber();
     const text = this.bytes.toString('latin1', start, this.offset);
     const value = Number(text);
     this.numberExact = isExactDouble(text, value);
     return value;
+  }
+
+  /**
+   * A number of up to 15 digits without an exponent; undefined, the cursor unmoved, for any other. Its digits as an integer and the power
+   * of ten are both exact doubles, so that the quotient is the double nearest to the decimal (Clinger 1990).
+   */
+  #readShortNumber(): number | undefined {
+    const bytes = this.bytes;
+    const end = this.#end;
+    let at = this.offset;
+    const isNegative = bytes[at] === MINUS;
+    if (isNegative) at += 1;
+    const from = at;
+    let digits = 0;
+    let c = 0;
+    for (; at < end; at += 1) {
+      c = bytes[at]!;
+      if (c < 0x30 || c > 0x39) break;
+      digits = digits * 10 + (c - 0x30);
+    }
+    let count = at - from;
+    // None, one zero too many, or more than are exact.
+    if (count === 0 || count > SHORT_DIGITS_MAX || (count > 1 && bytes[from] === 0x30)) return undefined;
+    let fraction = 0;
+    if (at < end && c === 0x2e) {
+      const point = at;
+      for (at += 1; at < end; at += 1) {
+        c = bytes[at]!;
+        if (c < 0x30 || c > 0x39) break;
+        digits = digits * 10 + (c - 0x30);
+      }
+      fraction = at - point - 1;
+      count += fraction;
+      if (fraction === 0 || count > SHORT_DIGITS_MAX) return undefined;
+    }
+    if (at < end && (c === 0x65 || c === 0x45)) return undefined;
+    this.offset = at;
+    const value = fraction === 0 ? digits : digits / POWERS_OF_TEN[fraction]!;
+    return isNegative ? -value : value;
   }
 
   #passNumber(): void {
@@ -349,6 +393,9 @@ export class JsonScanner {
     return this.bytes.subarray(start, this.offset);
   }
 }
+
+const SHORT_DIGITS_MAX = 15;
+const POWERS_OF_TEN = Array.from({ length: SHORT_DIGITS_MAX + 1 }, (_, power) => 10 ** power);
 
 const NON_ASCII = 1;
 const ESCAPED = 2;
