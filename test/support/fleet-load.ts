@@ -26,6 +26,16 @@ export function replicaEnv(
   };
 }
 
+export interface FleetLoadOptions {
+  clients: number;
+  /** Keeps the ids of several loads apart. */
+  name: string;
+  /** Any other than these and 202 is a failure. A balancer has some of its own. */
+  statusesRetried: readonly number[];
+  /** What each body carries beside its id. */
+  fillerBytes: number;
+}
+
 /** Agents behind a balancer: each sends to whichever replica answers. */
 export class FleetLoad {
   readonly urls = new Map<string, string>();
@@ -34,15 +44,17 @@ export class FleetLoad {
   readonly #agent = new Agent({ connections: CLIENTS, headersTimeout: 10_000, connectTimeout: 5_000 });
   /** What an agent would have noticed: 503s, broken connections. */
   readonly troubles: string[] = [];
+  /** The longest time in which nobody got an acknowledgement, from the first one on. */
+  unavailableMs = 0;
+  #acknowledgedAtMs: number | undefined;
   /** The longest from a body's first attempt to its acknowledgement. */
   longestWaitMs = 0;
-  readonly #options: { clients: number; name: string };
+  readonly #options: FleetLoadOptions;
   #stopped = false;
   #clients: Promise<void>[] = [];
 
-  /** `name` keeps the ids of several loads apart. */
-  constructor(options: { clients: number; name: string } = { clients: CLIENTS, name: 'load' }) {
-    this.#options = options;
+  constructor(options: Partial<FleetLoadOptions> = {}) {
+    this.#options = { clients: CLIENTS, name: 'load', statusesRetried: [503], fillerBytes: 0, ...options };
   }
 
   start(): void {
@@ -59,7 +71,8 @@ export class FleetLoad {
   async #run(client: number, random: () => number): Promise<void> {
     for (let n = 0; !this.#stopped; n++) {
       const id = `${this.#options.name}-${client}-${n}`;
-      const body = JSON.stringify([{ message: `log ${id}`, service: 'fleet', id }]);
+      const filler = 'x'.repeat(this.#options.fillerBytes);
+      const body = JSON.stringify([{ message: `log ${id}${filler}`, service: 'fleet', id }]);
       const startedAtMs = performance.now();
       const times = await this.#deliver(body, random);
       this.longestWaitMs = Math.max(this.longestWaitMs, performance.now() - startedAtMs);
@@ -83,9 +96,16 @@ export class FleetLoad {
             dispatcher: this.#agent,
           });
           await answer.body.dump();
-          if (answer.statusCode === 202) return taken + 1;
+          if (answer.statusCode === 202) {
+            this.#noteAcknowledged();
+            return taken + 1;
+          }
           this.troubles.push(`status ${answer.statusCode}`);
-          if (answer.statusCode !== 503) throw new Error(`unexpected status ${answer.statusCode}`);
+          if (!this.#options.statusesRetried.includes(answer.statusCode)) {
+            throw new Error(`unexpected status ${answer.statusCode}`);
+          }
+          // A balancer that says so does not know what the replica did.
+          if (answer.statusCode !== 503) taken += 1;
         } catch (error) {
           if (String(error).includes('unexpected status')) throw error;
           this.troubles.push(String(error));
@@ -95,6 +115,12 @@ export class FleetLoad {
       await new Promise((resolve) => setTimeout(resolve, 25));
     }
     return 0;
+  }
+
+  #noteAcknowledged(): void {
+    const nowMs = performance.now();
+    this.unavailableMs = Math.max(this.unavailableMs, nowMs - (this.#acknowledgedAtMs ?? nowMs));
+    this.#acknowledgedAtMs = nowMs;
   }
 
   /** Each is in the archive, once, and at the vendor. Resolves to how many were sent more than once. */
