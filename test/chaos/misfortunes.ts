@@ -2,6 +2,7 @@
 import { writeFile } from 'node:fs/promises';
 import { expect } from 'vitest';
 import type { FakeVendor } from '../support/fake-vendor.ts';
+import type { FleetLoad } from '../support/fleet-load.ts';
 import { runCli } from '../support/proxy-process.ts';
 import type { HaproxyServer } from '../support/servers/haproxy-server.ts';
 import type { Replica } from './replica.ts';
@@ -30,6 +31,8 @@ export interface Scene {
   random: () => number;
   replicas: readonly Replica[];
   haproxy: HaproxyServer;
+  /** The agents behind it. */
+  balanced: FleetLoad;
   vendor: FakeVendor;
   readerEnv: Record<string, string>;
   leaseMs: number;
@@ -48,7 +51,7 @@ export function* deck(random: () => number): Generator<Misfortune, never> {
 }
 
 export async function strike(misfortune: Misfortune, scene: Scene): Promise<void> {
-  const { random, replicas, haproxy, vendor, readerEnv, leaseMs } = scene;
+  const { random, replicas, haproxy, balanced, vendor, readerEnv, leaseMs } = scene;
   const replica = pick(replicas, random);
   const child = replica.proxy?.child;
   const someMs = 2_000 + random() * 4_000;
@@ -103,9 +106,12 @@ export async function strike(misfortune: Misfortune, scene: Scene): Promise<void
       vendor.script(undefined);
       return;
     case 'balancer killed':
+      balanced.isBalancerKilled = true;
       await haproxy.kill();
       await pause(someMs / 4);
-      return haproxy.start();
+      await haproxy.start();
+      balanced.isBalancerKilled = false;
+      return;
     case 'balancer reloaded':
       return haproxy.reload();
     case 'disk full':
