@@ -27,6 +27,8 @@ const MISFORTUNES = [
 ] as const;
 export type Misfortune = (typeof MISFORTUNES)[number];
 
+const REFUSALS = [429, 500, 503];
+
 export interface Scene {
   random: () => number;
   replicas: readonly Replica[];
@@ -100,11 +102,14 @@ export async function strike(misfortune: Misfortune, scene: Scene): Promise<void
       await vendor.down();
       await pause(someMs);
       return vendor.up();
-    case 'vendor refusing':
-      vendor.script(() => ({ status: pick([429, 500, 503], random) }));
+    case 'vendor refusing': {
+      // Not drawn from the seed: how many there are to refuse differs each time.
+      let refused = 0;
+      vendor.script(() => ({ status: REFUSALS[refused++ % REFUSALS.length]! }));
       await pause(someMs);
       vendor.script(undefined);
       return;
+    }
     case 'balancer killed':
       balanced.isBalancerKilled = true;
       await haproxy.kill();
