@@ -3,6 +3,7 @@
  * namespaces are allowed. Where they are not, the file system that the product gets is bounded instead (small-file-system.ts).
  */
 import { closeSync, mkdirSync, openSync, rmSync, statSync, truncateSync, writeSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Holder, startHolder } from './holder-process.ts';
 import { usedBytes } from './small-file-system.ts';
@@ -37,7 +38,7 @@ export async function openSmallDisk(sizeBytes: number, kind?: SmallDisk['kind'])
 }
 
 export async function canMount(): Promise<boolean> {
-  const holder = await startHolder('mount', 'mount -t tmpfs none /mnt');
+  const holder = await startHolder('mount', `mount -t tmpfs none '${tmpdir()}'`);
   await holder?.close();
   return holder !== undefined;
 }
