@@ -393,7 +393,7 @@ export class Archive {
       cutAtMs: clock.nowMs(),
     };
     const stats: CutStats = { envelopes: open?.envelopes ?? {}, rawBytes: open?.rawBytes ?? {} };
-    if (!repeat) await consumer.commit(consumer.state.position, { nextCommit: cut.number, cut } satisfies Note);
+    if (!repeat) await this.#commit(consumer.state.position, { nextCommit: cut.number, cut } satisfies Note);
     this.#flushingBytes = open?.heldBytes ?? 0;
     this.#flushing = this.#finishFlush(cut, stats, open?.hashes)
       .catch((error) => {
@@ -420,6 +420,20 @@ export class Archive {
     if (repeat) await this.#flushing;
   }
 
+  /** On a full disk it waits until there is room: without its position nothing would ever be deleted. */
+  async #commit(position: Position, note: Note): Promise<void> {
+    const { clock, log } = this.#options;
+    for (;;) {
+      try {
+        return await this.#consumer!.commit(position, note);
+      } catch (error) {
+        if (!isProxyError(error, 'JOURNAL_FULL')) throw error;
+        log.warn({ reason: messageOf(error), position }, 'the position could not be written; will try again');
+      }
+      await clock.sleep(RETRY_AFTER_MS, this.#stopping.signal);
+    }
+  }
+
   async #finishFlush(cut: Cut, stats: CutStats, hashes: HashCollector | undefined): Promise<void> {
     const { journal, clock, metrics } = this.#options;
     const { signal } = this.#stopping;
@@ -437,7 +451,7 @@ export class Archive {
     const segments = this.#encoder!.build(cut.first, cut.last, cut.doubts);
     const record = await storeCut(this.#options, journal.identity, cut, stats, segments, hashList, signal);
     this.#nextCommit = cut.number + 1;
-    await this.#consumer!.commit(cut.last, { nextCommit: this.#nextCommit } satisfies Note);
+    await this.#commit(cut.last, { nextCommit: this.#nextCommit } satisfies Note);
     this.#lastFlushAtMs = clock.nowMs();
     this.#lastFailure = undefined;
     metrics.flushSeconds.observe((clock.monotonicMs() - startedAtMs) / 1000);

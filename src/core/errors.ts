@@ -5,7 +5,7 @@
 export const ERROR_CATALOGUE = {
   CONFIG_INVALID: { retryable: false, text: 'The configuration cannot be used; every problem is listed.' },
   JOURNAL_CLOSED: { retryable: true, text: 'The journal lane is closed (draining, or after a failed write or sync).' },
-  JOURNAL_FULL: { retryable: true, text: 'The journal has reached its size budget.' },
+  JOURNAL_FULL: { retryable: true, text: 'The journal has reached its size budget, or its disk is full.' },
   JOURNAL_OWNED: { retryable: true, text: 'Another live process owns this journal folder.' },
   JOURNAL_FENCED: {
     retryable: false,

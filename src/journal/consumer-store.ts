@@ -21,7 +21,7 @@ export interface ConsumerHost {
   end(): Position;
   /** Throws ProxyError when positions may not be written any more. */
   assertOpen(): void;
-  /** Runs `write`; on a full disk frees the reserve and runs it once more. */
+  /** Runs `write`; on a full disk frees the reserve and runs it once more. Throws ProxyError JOURNAL_FULL where that was not enough. */
   withReserve(write: () => Promise<void>): Promise<void>;
   /** After a position has moved or gone. */
   moved(): void;

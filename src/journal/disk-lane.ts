@@ -8,7 +8,7 @@
 import { join } from 'node:path';
 import { letGo } from '../core/buffers.ts';
 import type { Envelope, JournalEntry, JournalIdentity, Position } from '../core/envelope.ts';
-import { isProxyError, ProxyError } from '../core/errors.ts';
+import { isProxyError, messageOf, ProxyError } from '../core/errors.ts';
 import { AppendQueue } from './append-queue.ts';
 import { isNoSpace, unlinkIfThere, writeCheckedFile } from './checked-file.ts';
 import type { Confirmations } from './confirmations.ts';
@@ -123,7 +123,7 @@ export class DiskJournal implements Journal {
       start: () => this.#start,
       end: () => this.#next - 1,
       assertOpen: () => this.#assertOpen(),
-      withReserve: (write) => parts.reserve.run(write),
+      withReserve: (write) => this.#writePosition(write),
       moved: () => this.#consumersMoved(),
     });
     this.#doubts = parts.doubts;
@@ -479,6 +479,16 @@ export class DiskJournal implements Journal {
     if (envelopes.length === 0 && !this.#remembered) return;
     await this.#parts.reserve.run(() => writeCheckedFile(fileSystem, join(folder, UNCONFIRMED_FILE), envelopes));
     this.#remembered = envelopes.length > 0;
+  }
+
+  /** A full disk passes: whoever wrote waits and writes again. Throws ProxyError JOURNAL_FULL then. */
+  async #writePosition(write: () => Promise<void>): Promise<void> {
+    try {
+      await this.#parts.reserve.run(write);
+    } catch (error) {
+      if (!isNoSpace(error)) throw error;
+      throw new ProxyError('JOURNAL_FULL', `the disk is full: ${messageOf(error)}`, { cause: error });
+    }
   }
 
   // ── Confirmations ──

@@ -219,7 +219,7 @@ async function live(disk: SimulatedDisk, ledger: Ledger, random: Random): Promis
     work().catch((error: unknown) => {
       const code = (error as NodeJS.ErrnoException).code;
       // What a dying process or a full disk does to its callers; everything else is a finding.
-      if (code !== 'EIO' && code !== 'ENOSPC') failures.push(error);
+      if (!['EIO', 'ENOSPC', 'JOURNAL_FULL'].includes(code ?? '')) failures.push(error);
     }),
   ]);
   await turn();

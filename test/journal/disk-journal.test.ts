@@ -235,6 +235,21 @@ describe('disk journal', () => {
     await next.close();
   });
 
+  it('says so when not even the reserve makes room for a position', async () => {
+    const disk = createSimulatedDisk(seededRandom(4));
+    const journal = await openDiskJournal(diskOptions(disk.fileSystem, '/data/journal/replica-a', { reserveBytes: 0 }));
+    const consumer = await journal.consumer('archive', 'start');
+    await journal.append(envelopeOf('a'));
+    disk.spaceBytes = disk.usedBytes;
+    const isFull = (error: unknown): boolean => isProxyError(error, 'JOURNAL_FULL');
+    await expect(consumer.commit(1)).rejects.toSatisfy(isFull);
+    expect(consumer.state.position).toBe(0);
+    disk.spaceBytes = Number.POSITIVE_INFINITY;
+    await consumer.commit(1);
+    expect(consumer.state.position).toBe(1);
+    await journal.close();
+  });
+
   it('sets a frame aside that turns out damaged when it is read', async () => {
     const first = await open();
     for (const body of ['one', 'two', 'three']) await first.append(envelopeOf(body.repeat(50)));

@@ -11,6 +11,8 @@ export type Fault = (typeof FAULTS)[number];
 
 export interface FaultProxyOptions {
   target: string;
+  /** Where it listens. Default: 127.0.0.1. */
+  host?: string;
   seed: number;
   /** Share of requests that meet a fault. */
   share: number;
@@ -34,7 +36,7 @@ export interface FaultProxy {
 const LATE_MS = 150;
 
 export async function startFaultProxy(options: FaultProxyOptions): Promise<FaultProxy> {
-  const { faults = FAULTS } = options;
+  const { faults = FAULTS, host = '127.0.0.1' } = options;
   const random = seededRandom(options.seed);
   const target = new URL(options.target);
   let share = options.share;
@@ -107,9 +109,9 @@ export async function startFaultProxy(options: FaultProxyOptions): Promise<Fault
         pass(incoming, outgoing, fault);
     }
   });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  await new Promise<void>((resolve) => server.listen(0, host, resolve));
   return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    url: `http://${host}:${(server.address() as AddressInfo).port}`,
     counts,
     get passed() {
       return proxy.passed;

@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import type { SmallDisk } from './small-disk.ts';
 
 export const PROJECT = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
 /** The bundled product, as it ships; made by warm-up.ts. Elsewhere than there (a benchmark) the sources are run. */
@@ -23,12 +24,16 @@ export interface ProxyProcess {
 }
 
 export interface ProxyOptions {
-  dataFolder: string;
+  dataFolder?: string;
   env?: Record<string, string>;
   /** Ends the process at a named point (test/support/killing-file-system.ts). */
   killAt?: string;
-  /** Holds how far its wall clock is off, ms; SIGUSR2 has it read again (test/support/jumping-main.ts). */
+  /** Holds how far its wall clock is off, ms; SIGUSR2 has it read again (test/support/struck-main.ts). */
   clockFile?: string;
+  /** A disk that can be full (small-disk.ts); its data folder is used instead. */
+  disk?: SmallDisk;
+  /** What the command starts with, to run in namespaces of its own (holder-process.ts). */
+  prefix?: readonly string[];
   startWithinMs?: number;
 }
 
@@ -44,10 +49,14 @@ process.once('exit', killLeftovers);
 
 /** Resolves once it listens; rejects with its output when it ends before that. */
 export async function startProxy(options: ProxyOptions): Promise<ProxyProcess> {
-  const main = options.killAt ? 'killing-main.js' : options.clockFile ? 'jumping-main.js' : undefined;
-  const command = main
+  const { disk } = options;
+  const main = options.killAt ? 'killing-main.js' : options.clockFile || disk ? 'struck-main.js' : undefined;
+  const program = main
     ? [join(NODE_FOLDER, 'node'), join(BUNDLE, main)]
     : [join(process.env.VITEST ? BUNDLE : PROJECT, 'bin', 'reductrai')];
+  const command = [...(options.prefix ?? []), ...(disk?.prefix ?? []), ...program];
+  const dataFolder = disk?.dataFolder ?? options.dataFolder;
+  if (dataFolder === undefined) throw new Error('BUG: neither a data folder nor a disk');
   const child = spawn(command[0]!, [...command.slice(1), 'serve'], {
     cwd: PROJECT,
     env: {
@@ -58,7 +67,8 @@ export async function startProxy(options: ProxyOptions): Promise<ProxyProcess> {
       REDUCTRAI_PORT: '0',
       REPLICA_ID: 'test-replica',
       REDUCTRAI_DRAIN_NOTICE: '0ms',
-      DATA_DIR: options.dataFolder,
+      DATA_DIR: dataFolder,
+      ...disk?.env,
       ...(options.killAt ? { TEST_KILL_AT: options.killAt } : {}),
       ...(options.clockFile ? { TEST_CLOCK_FILE: options.clockFile } : {}),
       ...options.env,

@@ -11,7 +11,7 @@ import { BUNDLE, startProxy } from './proxy-process.ts';
 export default async function warmUp(): Promise<void> {
   await build(BUNDLE, {
     'killing-main': 'test/support/killing-main.ts',
-    'jumping-main': 'test/support/jumping-main.ts',
+    'struck-main': 'test/support/struck-main.ts',
   });
   const dataFolder = await mkdtemp(join(tmpdir(), 'reductrai-warm-up-'));
   try {

@@ -1,5 +1,6 @@
 /** A real server as a child process: found among what is installed, started on a free port, waited for, killed with its tests. */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { randomInt } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { delimiter, join } from 'node:path';
@@ -27,6 +28,23 @@ export async function freePort(): Promise<number> {
   return port;
 }
 
+/** For whoever comes back to it: no port that the system gives to an outgoing connection meanwhile. */
+export async function keptPort(): Promise<number> {
+  for (let attempt = 1; ; attempt++) {
+    const port = KEPT_PORTS.first + randomInt(KEPT_PORTS.count);
+    const server = createServer();
+    const isFree = await new Promise<boolean>((resolve) => {
+      server.once('error', () => resolve(false));
+      server.listen(port, '127.0.0.1', () => resolve(true));
+    });
+    if (isFree) {
+      await new Promise<void>((resolve) => server.close(() => resolve()));
+      return port;
+    }
+    if (attempt === KEPT_ATTEMPTS_MAX) throw new Error('no free port');
+  }
+}
+
 export interface ServerProcess {
   child: ChildProcess;
   output(): string;
@@ -43,6 +61,9 @@ export interface ServerOptions {
   readyWithinMs?: number;
 }
 
+/** Below what Linux gives to outgoing connections (ip_local_port_range). */
+const KEPT_PORTS = { first: 20_000, count: 12_000 };
+const KEPT_ATTEMPTS_MAX = 100;
 const OUTPUT_CHARACTERS_MAX = 20_000;
 
 export async function startServer(options: ServerOptions): Promise<ServerProcess> {
