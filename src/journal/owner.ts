@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { ProxyError } from '../core/errors.ts';
 import { type FileSystem, isFileError } from '../core/file-system.ts';
 import type { Random } from '../core/random.ts';
-import { readSmallFile, unlinkIfThere, writeSyncedFile } from './checked-file.ts';
+import { isNoSpace, readSmallFile, unlinkIfThere, writeSyncedFile } from './checked-file.ts';
 
 export interface OwnerRecord {
   pid: number;
@@ -39,6 +39,7 @@ export interface Ownership {
 }
 
 const OWNER_FILE = 'owner';
+export const RESERVE_FILE = 'reserve';
 const SUCCESSION_ROUNDS_MAX = 1000;
 const TOKEN_BYTES = 8;
 /** Stands for a record that cannot be read: after a power cut only, for it is linked into place complete. */
@@ -81,7 +82,7 @@ export async function takeOwnership(
   const record: OwnerRecord = { ...(await probe.self()), ...(isAdopter ? { isAdopter } : {}), token };
   const ownerPath = join(folder, OWNER_FILE);
   const draft = join(folder, `${OWNER_FILE}-${token}.tmp`);
-  await writeSyncedFile(fileSystem, draft, Buffer.from(JSON.stringify(record)));
+  await writeDraft(fileSystem, folder, probe, draft, Buffer.from(JSON.stringify(record)));
   try {
     await succeed(fileSystem, folder, probe, draft);
   } catch (error) {
@@ -105,6 +106,25 @@ export async function takeOwnership(
       if (await holds()) await unlinkIfThere(fileSystem, ownerPath);
     },
   };
+}
+
+/** On a full disk a dead owner's reserve makes room: whoever cannot start cannot make room otherwise. */
+async function writeDraft(
+  fileSystem: FileSystem,
+  folder: string,
+  probe: ProcessProbe,
+  draft: string,
+  bytes: Uint8Array,
+): Promise<void> {
+  try {
+    await writeSyncedFile(fileSystem, draft, bytes);
+  } catch (error) {
+    await unlinkIfThere(fileSystem, draft);
+    const owner = isNoSpace(error) ? await ownerOf(fileSystem, folder) : undefined;
+    if (!isNoSpace(error) || (owner && (await probe.isAlive(owner)))) throw error;
+    await unlinkIfThere(fileSystem, join(folder, RESERVE_FILE));
+    await writeSyncedFile(fileSystem, draft, bytes);
+  }
 }
 
 /** Whether its process id says anything here. */

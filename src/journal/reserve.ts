@@ -7,6 +7,7 @@ import type { FileSystem } from '../core/file-system.ts';
 import type { Random } from '../core/random.ts';
 import type { Log } from '../telemetry/log.ts';
 import { isNoSpace, writeSyncedFile } from './checked-file.ts';
+import { RESERVE_FILE } from './owner.ts';
 
 export class Reserve {
   readonly #fileSystem: FileSystem;
@@ -18,7 +19,7 @@ export class Reserve {
 
   constructor(fileSystem: FileSystem, folder: string, bytes: number, random: Random, log: Log) {
     this.#fileSystem = fileSystem;
-    this.#path = join(folder, 'reserve');
+    this.#path = join(folder, RESERVE_FILE);
     this.#bytes = bytes;
     this.#random = random;
     this.#log = log;

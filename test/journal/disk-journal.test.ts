@@ -329,6 +329,23 @@ describe('ownership', () => {
     await journal.close();
   });
 
+  it('starts again on a full disk by giving up the reserve of a dead owner, and of no other', async () => {
+    const disk = createSimulatedDisk(seededRandom(3));
+    const probe = createTestProbe();
+    const open = () =>
+      openDiskJournal(diskOptions(disk.fileSystem, '/data/j/a', { processProbe: probe, reserveBytes: 64 * 1024 }));
+    const journal = await open();
+    await journal.append(envelopeOf('kept'));
+    disk.spaceBytes = disk.usedBytes;
+    await expect(open()).rejects.toMatchObject({ code: 'ENOSPC' });
+    expect(disk.files()).toContain('/data/j/a/reserve');
+    probe.dead.add(1);
+    probe.current = 2;
+    const again = await open();
+    expect((await again.read(1, EVERYTHING)).map(({ body }) => Buffer.from(body).toString())).toEqual(['kept']);
+    await again.close();
+  });
+
   it('stops a process from opening new files once it was succeeded', async () => {
     const first = await openDiskJournal(diskOptions(nodeFileSystem, folder, { budgetBytes: 64 * 1024 }));
     await first.append(envelopeOf('a'));
