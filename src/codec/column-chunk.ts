@@ -64,7 +64,9 @@ export function writeChunk(
   do {
     let rowEnd = Math.min(rows, row + PAGE_ROWS_MAX);
     let valueEnd = valueAt;
-    for (let i = row; i < rowEnd; i++) {
+    const isOnePage = row === 0 && rowEnd === rows && rows - present.nullCount <= values.pageValuesMax;
+    if (isOnePage) valueEnd = rows - present.nullCount;
+    for (let i = isOnePage ? rowEnd : row; i < rowEnd; i++) {
       if (!present.isPresent || present.isPresent[i] === 1) {
         if (valueEnd - valueAt >= values.pageValuesMax) {
           rowEnd = i;

@@ -44,24 +44,25 @@ export interface Presence {
 }
 
 export function presenceOf(column: Column, start: number, end: number): Presence {
-  const isPresent = new Uint8Array(end - start).fill(1);
-  let nullCount = 0;
   if ('ids' in column) {
-    for (let i = start; i < end; i++) {
-      if (column.ids[i] === NULL_ID) {
-        isPresent[i - start] = 0;
-        nullCount += 1;
-      }
-    }
-  } else if (column.nulls) {
-    for (let i = start; i < end; i++) {
-      if (column.nulls[i] === 1) {
-        isPresent[i - start] = 0;
-        nullCount += 1;
-      }
-    }
+    // Without entries nothing is there.
+    if (column.offsets.length === 1) return { isPresent: new Uint8Array(end - start), nullCount: end - start };
+    return presenceBy(end - start, (i) => column.ids[start + i] === NULL_ID);
   }
-  return { isPresent: nullCount > 0 ? isPresent : undefined, nullCount };
+  const { nulls } = column;
+  return nulls ? presenceBy(end - start, (i) => nulls[start + i] === 1) : { isPresent: undefined, nullCount: 0 };
+}
+
+function presenceBy(count: number, isNull: (i: number) => boolean): Presence {
+  let isPresent: Uint8Array | undefined;
+  let nullCount = 0;
+  for (let i = 0; i < count; i++) {
+    if (!isNull(i)) continue;
+    isPresent ??= new Uint8Array(count).fill(1);
+    isPresent[i] = 0;
+    nullCount += 1;
+  }
+  return { isPresent, nullCount };
 }
 
 export function valuesOf(
@@ -103,8 +104,16 @@ function compact<T extends Int32Array | BigInt64Array>(
     target.set(source.subarray(start, end) as never);
     return target;
   }
+  if (target.length === 0) return target;
+  // 64-bit values by halves: no bigint is made of them on the way.
+  const words = source.BYTES_PER_ELEMENT / 4;
+  const from = new Int32Array(source.buffer, source.byteOffset, source.length * words);
+  const to = new Int32Array(target.buffer, target.byteOffset, target.length * words);
   let at = 0;
-  for (let i = start; i < end; i++) if (isPresent[i - start] === 1) target[at++] = source[i]!;
+  for (let i = start; i < end; i++) {
+    if (isPresent[i - start] !== 1) continue;
+    for (let word = 0; word < words; word++) to[at++] = from[i * words + word]!;
+  }
   return target;
 }
 
@@ -136,13 +145,8 @@ function intValues(values: Int32Array): Values {
 function longValues(values: BigInt64Array, unsigned: boolean, compressor: Compressor): Values {
   let statistics = {};
   if (!unsigned && values.length > 0) {
-    let min = values[0]!;
-    let max = min;
-    for (const value of values) {
-      if (value < min) min = value;
-      if (value > max) max = value;
-    }
-    statistics = { min: bytesOf(BigInt64Array.of(min)), max: bytesOf(BigInt64Array.of(max)) };
+    const [min, max] = rangeOf(values);
+    statistics = { min: bytesOf(values.slice(min, min + 1)), max: bytesOf(values.slice(max, max + 1)) };
   }
   const plain: Values = {
     encoding: ENCODING.plain,
@@ -164,6 +168,22 @@ function longValues(values: BigInt64Array, unsigned: boolean, compressor: Compre
     pageValuesMax: PAGE_ROWS_MAX,
     ...statistics,
   };
+}
+
+/** Indexes of the smallest and the largest. */
+function rangeOf(values: BigInt64Array): [min: number, max: number] {
+  const halves = new Int32Array(values.buffer, values.byteOffset, values.length * 2);
+  const isLess = (one: number, other: number): boolean => {
+    const high = halves[2 * one + 1]! - halves[2 * other + 1]!;
+    return high === 0 ? halves[2 * one]! >>> 0 < halves[2 * other]! >>> 0 : high < 0;
+  };
+  let min = 0;
+  let max = 0;
+  for (let i = 1; i < values.length; i++) {
+    if (isLess(i, min)) min = i;
+    else if (isLess(max, i)) max = i;
+  }
+  return [min, max];
 }
 
 function doubleValues(values: Float64Array, compressor: Compressor): Values {

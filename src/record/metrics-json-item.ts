@@ -102,15 +102,22 @@ export class JsonItemReader {
         this.#rows.addOpaque('element', scanner.sliceValue());
         continue;
       }
-      const expected = before?.next;
-      if (expected && this.#readAgain(expected)) {
-        before = expected;
+      const known = this.#readExpected(before?.next);
+      if (known) {
+        before = known;
         continue;
       }
       const seen = this.#readItem();
       if (before) before.next = seen;
       before = seen;
     }
+  }
+
+  /** The item that is expected here, or the one behind it: one may be missing this time. */
+  #readExpected(expected: SeenItem | undefined): SeenItem | undefined {
+    if (!expected) return undefined;
+    if (this.#readAgain(expected)) return expected;
+    return expected.next && this.#readAgain(expected.next) ? expected.next : undefined;
   }
 
   /** An item like `seen` but for its points; false, the cursor unmoved, when it is another. */
