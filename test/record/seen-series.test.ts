@@ -108,23 +108,25 @@ function jsonBody(chance: Chance, all: readonly Series[]): Uint8Array {
   return cut;
 }
 
-function protobufSeries(chance: Chance, index: number): { head: ProtobufWriter; tail: ProtobufWriter } {
+function protobufSeries(chance: Chance, index: number): { head: ProtobufWriter; tails: Uint8Array[] } {
   const head = new ProtobufWriter();
   if (chance.is(0.8)) head.message(1, (resource) => resource.string(1, 'host').string(2, `h${chance.below(3)}`));
   head.string(2, chance.is(0.3) ? 'same' : `m.${index}`);
   for (const tag of chance.list(3, () => chance.pick(['a:b', `i:${index}`, 'x'.repeat(200)]))) head.string(3, tag);
-  const tail = new ProtobufWriter().varint(5, chance.below(5));
+  const tail = new ProtobufWriter();
   if (chance.is(0.3)) tail.string(6, 'byte');
   if (chance.is(0.1)) tail.string(3, 'late:tag');
   if (chance.is(0.1)) tail.varint(99, 1);
   if (chance.is(0.3)) tail.varint(8, 10);
-  return { head, tail };
+  // The same series with one type and with another, at times.
+  const tails = [1, 3].map((type) => new ProtobufWriter().varint(5, type).raw(tail.finish()).finish());
+  return { head, tails };
 }
 
 function protobufBody(chance: Chance, all: readonly ReturnType<typeof protobufSeries>[]): Uint8Array {
   const list = chance.is(0.3) ? chance.shuffle(all) : all.filter(() => chance.is(0.9));
   const payload = new ProtobufWriter();
-  for (const { head, tail } of list) {
+  for (const { head, tails } of list) {
     const series = new ProtobufWriter().raw(head.finish());
     for (let points = chance.is(0.8) ? 1 : chance.below(4); points > 0; points--) {
       const point = new ProtobufWriter();
@@ -133,7 +135,7 @@ function protobufBody(chance: Chance, all: readonly ReturnType<typeof protobufSe
       if (chance.is(0.05)) point.varint(7, 1);
       series.bytes(4, point.finish());
     }
-    payload.bytes(1, series.raw(tail.finish()).finish());
+    payload.bytes(1, series.raw(tails[chance.is(0.9) ? 0 : 1]!).finish());
   }
   const bytes = Buffer.from(payload.finish());
   if (chance.is(0.1) && bytes.length > 0) bytes[chance.below(bytes.length)] = chance.below(256);
