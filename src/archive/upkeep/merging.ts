@@ -16,6 +16,7 @@ import { everyText } from '../../store/segment-keys.ts';
 import { concatBatches, selectRows } from '../merge.ts';
 import type { MergeJob } from './plan.ts';
 import { rollUpAgain, rollUpPoints } from './rollup.ts';
+import { sortedBySeries } from './series.ts';
 
 export interface MergeBounds {
   /** Decoded bytes put together in one output, beside the input that crosses it. */
@@ -53,7 +54,9 @@ export async function* mergeSegments(
   let decodedBytes = 0;
   let rows = 0;
   const output = (): Merged => {
-    const batch = concatBatches(schema, batches);
+    const concatenated = concatBatches(schema, batches);
+    const isSeries = job.signal === 'metrics' && job.inputEveryMs === undefined;
+    const batch = isSeries ? sortedBySeries(concatenated) : concatenated;
     const outputs = outputsOf(job, inputs, batch, codec, bounds.rowGroupRowsMax);
     letGoOfBatch(batch);
     const merged = { inputs, outputs };

@@ -2,9 +2,10 @@
  * Points → roll-ups: per series and window the count, least, largest, sum and last of the values; bins of sketches added up. NaN is
  * no value. Roll-ups of a finer window roll up the same way.
  */
-import { type Column, type ColumnBatch, type DictionaryColumn, NULL_ID } from '../../core/columns.ts';
+import { type Column, type ColumnBatch, NULL_ID } from '../../core/columns.ts';
 import { ROLLUP_COLUMNS, SERIES_TEXTS } from '../../record/rollup-schema.ts';
 import { selectRows } from '../merge.ts';
+import { dictionary, longsAndNulls, seriesNumbers } from './series.ts';
 
 export interface RolledUp {
   /** ROLLUP_COLUMNS, by metric, series and time. */
@@ -245,59 +246,6 @@ function isNumbers(list: readonly unknown[]): list is number[] {
   return list.every((one) => typeof one === 'number');
 }
 
-/**
- * Rows → a dense number per series. Texts are compared by their places in the batch's dictionaries, which hold each text once; one
- * column after another narrows it down.
- */
-function seriesNumbers(batch: ColumnBatch): (row: number) => number {
-  const columns = SERIES_TEXTS.map((name) => dictionary(batch, name));
-  const interval = longsAndNulls(batch, 'interval');
-  const steps = columns.map(() => new Map<number, number>());
-  const intervals = new Map<bigint | undefined, number>();
-  const lastStep = new Map<number, number>();
-  let before = -1;
-  let series = 0;
-  const isSame = (row: number): boolean =>
-    before >= 0 &&
-    columns.every(({ ids }) => ids[row] === ids[before]) &&
-    interval.values[row] === interval.values[before] &&
-    interval.nulls?.[row] === interval.nulls?.[before];
-  return (row) => {
-    if (isSame(row)) return series;
-    let number = 0;
-    for (const [i, { ids, offsets }] of columns.entries()) {
-      const id = ids[row]!;
-      // Both factors are below 2^26 in a batch of bounded bytes.
-      const key = number * (offsets.length + 1) + (id === NULL_ID ? offsets.length : id);
-      const step = steps[i]!;
-      let next = step.get(key);
-      if (next === undefined) {
-        next = step.size;
-        step.set(key, next);
-      }
-      number = next;
-    }
-    const length = interval.nulls?.[row] ? undefined : interval.values[row];
-    if (!intervals.has(length)) intervals.set(length, intervals.size);
-    // As above: a batch has fewer rows than that.
-    const key = number * 2 ** 26 + intervals.get(length)!;
-    let found = lastStep.get(key);
-    if (found === undefined) {
-      found = lastStep.size;
-      lastStep.set(key, found);
-    }
-    before = row;
-    series = found;
-    return series;
-  };
-}
-
-function dictionary(batch: ColumnBatch, name: string): DictionaryColumn {
-  const column = batch.columns[name];
-  if (!column || !('ids' in column)) throw new Error(`BUG: batch without texts ${name}`);
-  return column;
-}
-
 /** Each text is made once. */
 function textsOf(batch: ColumnBatch, name: string): (row: number) => string | undefined {
   const { ids, offsets, bytes } = dictionary(batch, name);
@@ -335,14 +283,6 @@ function doubles(batch: ColumnBatch, name: string): { values: Float64Array; null
   const column = batch.columns[name];
   if (column?.kind !== 'double') throw new Error(`BUG: batch without numbers ${name}`);
   return column;
-}
-
-function longsAndNulls(batch: ColumnBatch, name: string): { values: BigInt64Array; nulls?: Uint8Array } {
-  const column = batch.columns[name];
-  if (!column || !('values' in column) || !(column.values instanceof BigInt64Array)) {
-    throw new Error(`BUG: batch without numbers ${name}`);
-  }
-  return { values: column.values, ...(column.nulls ? { nulls: column.nulls } : {}) };
 }
 
 function longs(batch: ColumnBatch, name: string): BigInt64Array {
