@@ -7,7 +7,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { parse, stringify } from 'yaml';
-import { dashboardPath, dashboardPlans, dashboardText } from '../../scripts/generate-dashboards.ts';
+import { dashboardPlans, dashboardText, generatedFiles } from '../../scripts/generate-monitoring.ts';
 import { PROJECT } from '../support/proxy-process.ts';
 import { temporaryFolder } from '../support/temp-folder.ts';
 import { declaredMetrics, exportedNames } from './support/known-metrics.ts';
@@ -121,12 +121,11 @@ describe('metrics asked for', () => {
 });
 
 describe('dashboards', () => {
-  test('are what their plans say (node scripts/generate-dashboards.ts)', () => {
-    const plans = dashboardPlans();
-    expect(plans.length).toBe(readdirSync(join(MONITORING, 'grafana/dashboards')).length);
-    for (const plan of plans) {
-      expect(JSON.parse(readFileSync(dashboardPath(plan), 'utf8'))).toEqual(JSON.parse(dashboardText(plan)));
-    }
+  test('they, and the copies for Kubernetes and Helm, are up to date (node scripts/generate-monitoring.ts)', () => {
+    const files = generatedFiles();
+    expect(files.size).toBe(2 * dashboardPlans().length + 2);
+    // JSON as the formatter leaves it.
+    for (const [path, text] of files) expect(parse(readFileSync(path, 'utf8')), path).toEqual(parse(text));
   });
 
   test('every query is PromQL', async () => {

@@ -92,8 +92,31 @@ of() {
   touch "$folder/schemas/.${module//\//_}"
 }
 
+# kubernetes_schemas VERSION…: those of kubernetes-validate as kubeconform reads them: they name each other by addresses, of which nothing
+# can be fetched.
+kubernetes_schemas() {
+  local version
+  for version in "$@"; do
+    [ -e "$folder/schemas/kubernetes-$version/_definitions.json" ] && continue
+    rm -rf "$folder/schemas/kubernetes-$version"
+    "$folder/py/bin/python" - "$version" "$folder/schemas/kubernetes-$version" <<'PYTHON'
+import json, pathlib, sys
+import kubernetes_validate
+schemas = pathlib.Path(kubernetes_validate.__file__).parent / 'kubernetes-json-schema' / f'v{sys.argv[1]}-local-strict'
+made = pathlib.Path(sys.argv[2])
+made.mkdir()
+for file in sorted(schemas.glob('*.json'), reverse=True):
+    schema = json.loads(file.read_text())
+    schema.pop('$id', None)
+    (made / file.name).write_text(json.dumps(schema).replace('"/api/_definitions.json', '"_definitions.json'))
+PYTHON
+  done
+}
+
 schemas() {
   local crds=example/prometheus-operator-crd/monitoring.coreos.com
+  # The oldest that the chart takes, and the newest there are: test/deploy/support/kubernetes.ts.
+  kubernetes_schemas 1.27.0 1.37.0
   of "github.com/docker/cli@$DOCKER_CLI" cli/compose/schema/data/config_schema_v3.13.json
   of "github.com/prometheus-operator/prometheus-operator@$PROMETHEUS_OPERATOR" ${crds}_servicemonitors.yaml ${crds}_prometheusrules.yaml
   of "sigs.k8s.io/gateway-api@$GATEWAY_API" config/crd/standard/gateway.networking.k8s.io_httproutes.yaml

@@ -1,12 +1,16 @@
 /**
- * Grafana dashboards from plans: deploy/monitoring/grafana/plans/*.yml says which panels ask what, and `node scripts/generate-dashboards.ts`
- * writes what Grafana loads beside it. test/deploy/dashboards.test.ts checks that the files are up to date and that every metric exists.
+ * What follows from other files of deploy/, written by `node scripts/generate-monitoring.ts`: Grafana's dashboards from their plans
+ * (deploy/monitoring/grafana/plans), and the copies of rules and dashboards that Kubernetes and Helm need as their own. test/deploy/monitoring.test.ts
+ * checks that all of it is up to date.
  */
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { parse } from 'yaml';
+import { dirname, join } from 'node:path';
+import { parse, stringify } from 'yaml';
 
-const FOLDER = join(import.meta.dirname, '../deploy/monitoring/grafana');
+const DEPLOY = join(import.meta.dirname, '../deploy');
+const FOLDER = join(DEPLOY, 'monitoring/grafana');
+const RULES = join(DEPLOY, 'monitoring/prometheus/rules/reductrai.rules.yml');
+const CHART_FILES = join(DEPLOY, 'helm/reductrai-proxy/files');
 
 interface PanelPlan {
   title: string;
@@ -44,8 +48,6 @@ const PANEL_HEIGHT = 8;
 const STAT_HEIGHT = 4;
 const DEFAULT_WIDTH = 8;
 const DATASOURCE = { type: 'prometheus', uid: '$datasource' };
-
-export const dashboardPath = ({ uid }: DashboardPlan): string => join(FOLDER, 'dashboards', `${uid}.json`);
 
 export function dashboardText(plan: DashboardPlan): string {
   return `${JSON.stringify(dashboardOf(plan), null, 2)}\n`;
@@ -190,7 +192,31 @@ function panelOf(panel: PanelPlan, id: number, gridPos: object): object {
   };
 }
 
+const prometheusRule = (): string =>
+  `# Made of deploy/monitoring/prometheus/rules by scripts/generate-monitoring.ts: change them there.\n${stringify(
+    {
+      apiVersion: 'monitoring.coreos.com/v1',
+      kind: 'PrometheusRule',
+      metadata: { name: 'reductrai-proxy' },
+      spec: parse(readFileSync(RULES, 'utf8')),
+    },
+    { lineWidth: 0, singleQuote: true },
+  )}`;
+
+/** Every file that is written, by its path. */
+export function generatedFiles(): Map<string, string> {
+  const dashboards = dashboardPlans().map((plan) => [`${plan.uid}.json`, dashboardText(plan)] as const);
+  return new Map([
+    ...dashboards.map(([name, text]) => [join(FOLDER, 'dashboards', name), text] as const),
+    ...dashboards.map(([name, text]) => [join(CHART_FILES, 'dashboards', name), text] as const),
+    [join(CHART_FILES, 'reductrai.rules.yml'), readFileSync(RULES, 'utf8')],
+    [join(DEPLOY, 'kubernetes/components/prometheus-operator/prometheusrule.yaml'), prometheusRule()],
+  ]);
+}
+
 if (import.meta.main) {
-  mkdirSync(join(FOLDER, 'dashboards'), { recursive: true });
-  for (const plan of dashboardPlans()) writeFileSync(dashboardPath(plan), dashboardText(plan));
+  for (const [path, text] of generatedFiles()) {
+    mkdirSync(dirname(path), { recursive: true });
+    writeFileSync(path, text);
+  }
 }
