@@ -1,5 +1,5 @@
 /**
- * What follows from other files of deploy/, written by `node scripts/generate-monitoring.ts`: Grafana's dashboards from their plans
+ * What follows from other files of deploy/, written by `node scripts/generate-monitoring.ts && npm run format`: Grafana's dashboards from their plans
  * (deploy/monitoring/grafana/plans), and the copies of rules and dashboards that Kubernetes and Helm need as their own. test/deploy/monitoring.test.ts
  * checks that all of it is up to date.
  */

@@ -33,9 +33,15 @@ job "reductrai-proxy" {
   group "proxy" {
     count = 3
 
-    constraint {
-      operator = "distinct_hosts"
-      value    = "true"
+    # Over machines as well; not strictly, else a canary would need a fourth one.
+    spread {
+      attribute = "${node.unique.id}"
+      weight    = 50
+    }
+
+    # With DURABILITY=store nothing is lost with it.
+    ephemeral_disk {
+      size = 5120
     }
 
     # A new replica is healthy before an old one goes (canary = count would be blue and green).
@@ -94,18 +100,14 @@ job "reductrai-proxy" {
         cap_drop        = ["all"]
         security_opt    = ["no-new-privileges"]
 
-        # With DURABILITY=store nothing is lost with these.
+        volumes = ["../alloc/data:/app/data"]
+
         mount {
           type   = "tmpfs"
           target = "/tmp"
           tmpfs_options {
             size = 67108864
           }
-        }
-        mount {
-          type   = "volume"
-          target = "/app/data"
-          source = "reductrai-${NOMAD_ALLOC_ID}"
         }
       }
 

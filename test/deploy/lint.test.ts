@@ -39,6 +39,20 @@ test('HCL of Nomad and Terraform parses, and is formatted (hclfmt)', async () =>
   for (const path of found) expect(await pass('hclfmt', [path]), path).toBe(readFileSync(path, 'utf8'));
 });
 
+test('the Nomad job gives settings that the proxy takes, and time to drain', () => {
+  const text = readFileSync(join(DEPLOY, 'nomad/reductrai-proxy.nomad.hcl'), 'utf8');
+  const [, block] = /\n {6}env \{\n([^}]*(?:\$\{\w+\}[^}]*)*)\n {6}\}/.exec(text)!;
+  const env = Object.fromEntries(
+    [...block!.matchAll(/^ +(\w+) += (.+)$/gm)].map(([, name, value]) => [
+      name!,
+      value === 'var.storage_url' ? 's3://a/b' : value!.replaceAll('"', '').replace(/\$\{NOMAD_ALLOC_ID\}/, 'a-1'),
+    ]),
+  );
+  const { settings, durability, mode } = settingsOf(env);
+  expect([durability, mode, Object.keys(env).length]).toEqual(['store', 'all', 6]);
+  expectGrace(secondsOf(/kill_timeout +=.*"(.*)"/.exec(text)![1]!), settings);
+});
+
 test('nothing committed names a machine or a workplace', () => {
   for (const path of files('')) {
     if (path.endsWith('.json')) continue;

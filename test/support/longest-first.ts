@@ -31,6 +31,7 @@ const LAST = [
   'test/deploy/kubernetes.test.ts',
   'test/deploy/helm.test.ts',
   'test/deploy/monitoring.test.ts',
+  'test/deploy/prometheus.test.ts',
   'test/crash/kill-stores.test.ts',
   'test/crash/kill.test.ts',
 ];

@@ -8,13 +8,9 @@ export const DEPLOY = join(PROJECT, 'deploy');
 export const TOOLS_FOLDER = process.env.REDUCTRAI_DEPLOY_TOOLS ?? join(PROJECT, '.cache', 'deploy-tools');
 export const SCHEMAS = join(TOOLS_FOLDER, 'schemas');
 
-const LOOK_EVERY_MS = 500;
-
-/** .ci/run: a file that is there while install.sh is at work beside the tests. */
-async function whileInstalling(): Promise<void> {
-  const installing = process.env.DEPLOY_TOOLS_INSTALLING;
-  while (installing && existsSync(installing)) await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS));
-}
+/** .ci/run: a file that is there while install.sh is at work beside the tests. What needs a tool waits for its end. */
+const installing = process.env.DEPLOY_TOOLS_INSTALLING;
+while (installing && existsSync(installing)) await new Promise((resolve) => setTimeout(resolve, 500));
 
 export interface Outcome {
   code: number;
@@ -31,7 +27,6 @@ export interface RunOptions {
 
 /** Runs a tool by its name, or any program by its path. */
 export async function run(name: string, args: readonly string[], options: RunOptions = {}): Promise<Outcome> {
-  await whileInstalling();
   const command = name.includes('/') || SYSTEM_TOOLS.has(name) ? name : join(TOOLS_FOLDER, 'bin', name);
   if (command.includes('/') && !existsSync(command)) {
     throw new Error(`${name} is not installed: run test/deploy/tools/install.sh`);

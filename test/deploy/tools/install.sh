@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the tools that check what is in deploy/, at pinned versions, and says how long each took. What is there already is left
-# alone. Needs Python 3 with venv, Go 1.24 or newer, and apt (for promtool and amtool, of which the packages are only unpacked).
+# alone. Needs Python 3 with venv, Go 1.24 or newer, and apt (for Prometheus and amtool, of which the packages are only unpacked).
 # The folder can be kept between runs: $REDUCTRAI_DEPLOY_TOOLS. Used by test/deploy; without it those tests fail, they are never skipped.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -27,10 +27,17 @@ timed() {
   echo "$name: $(($(date +%s) - started)) s"
 }
 
+apt_install() { # PACKAGE
+  apt-get install -y -qq "$1" >/dev/null 2>&1 || { apt-get update -qq && apt-get install -y -qq "$1" >/dev/null; }
+}
+
 python_tools() {
   if cmp -s "$here/requirements.txt" "$folder/py/requirements.txt"; then return; fi
   rm -rf "$folder/py"
-  python3 -m venv "$folder/py" 2>/dev/null || { apt-get install -y -qq python3-venv >/dev/null && python3 -m venv "$folder/py"; }
+  if ! python3 -m venv "$folder/py" 2>/dev/null; then
+    apt_install python3-venv
+    python3 -m venv "$folder/py"
+  fi
   "$folder/py/bin/pip" install -q --disable-pip-version-check -r "$here/requirements.txt"
   local tool
   for tool in check-jsonschema hadolint shellcheck yamllint; do ln -sf "../py/bin/$tool" "$folder/bin/$tool"; done
@@ -59,7 +66,7 @@ compose_config() {
 
 # Debian's packages, unpacked beside each other: nothing is started, and nothing of the machine changes.
 debian_tools() {
-  if [ -x "$folder/bin/promtool" ] && [ -x "$folder/bin/amtool" ]; then return; fi
+  if [ -x "$folder/bin/prometheus" ] && [ -x "$folder/bin/promtool" ] && [ -x "$folder/bin/amtool" ]; then return; fi
   local packages
   packages=$(mktemp -d)
   chmod 755 "$packages"
@@ -68,15 +75,14 @@ debian_tools() {
     apt-get download -qq prometheus prometheus-alertmanager 2>/dev/null ||
       { apt-get update -qq && apt-get download -qq prometheus prometheus-alertmanager; }
     for package in *.deb; do dpkg-deb -x "$package" root; done
-    cp root/usr/bin/promtool root/usr/bin/amtool "$folder/bin/"
+    cp root/usr/bin/prometheus root/usr/bin/promtool root/usr/bin/amtool "$folder/bin/"
   ) 2>/dev/null
   rm -rf "$packages"
 }
 
 # Checks units; it is on most machines, and small where it is not.
 systemd_analyze() {
-  command -v systemd-analyze >/dev/null && return
-  apt-get install -y -qq systemd >/dev/null 2>&1 || { apt-get update -qq && apt-get install -y -qq systemd >/dev/null; }
+  command -v systemd-analyze >/dev/null || apt_install systemd
 }
 
 # of MODULE@VERSION FILE… : copies files of a Go module into schemas/
@@ -124,7 +130,7 @@ schemas() {
 }
 
 timed 'python tools' python_tools
-timed 'promtool, amtool' debian_tools
+timed 'prometheus, promtool, amtool' debian_tools
 timed systemd-analyze systemd_analyze
 timed schemas schemas
 go_tool kubeconform "github.com/yannh/kubeconform/cmd/kubeconform@$KUBECONFORM"
