@@ -61,6 +61,16 @@ test('nothing committed names a machine or a workplace', () => {
   }
 });
 
+test.each([['haproxy/haproxy.cfg'], ['compose/blue-green/haproxy.cfg']])('%s (haproxy -c)', async (file) => {
+  const path = join(DEPLOY, file);
+  const names = [...readFileSync(path, 'utf8').matchAll(/"\$\{(\w+)\}"/g)].map(([, name]) => name!);
+  const env = Object.fromEntries(names.map((name, index) => [name, `127.0.0.1:${10_000 + index}`]));
+  const map = join(DEPLOY, 'compose/blue-green/active.map');
+  await pass('haproxy', ['-c', '-f', path], { env: { ...env, MAP: map } });
+  // One that is wrong is not.
+  expect((await run('haproxy', ['-c', '-f', path], { env: { ...env, MAP: map, LISTEN: 'nowhere' } })).code).toBe(1);
+});
+
 test('Dockerfile (hadolint)', async () => {
   await pass('hadolint', [join(PROJECT, 'Dockerfile')]);
 });
