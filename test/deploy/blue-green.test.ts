@@ -36,6 +36,12 @@ async function startColour(colour: Colour): Promise<number> {
   return (server.address() as AddressInfo).port;
 }
 
+function haproxyProgram(): string {
+  const path = findProgram('haproxy');
+  if (!path) throw new Error('haproxy is not installed: run test/servers/install.sh');
+  return path;
+}
+
 async function until(what: () => boolean): Promise<void> {
   const deadline = performance.now() + 20_000;
   while (!what()) {
@@ -54,7 +60,7 @@ test('blue, then green by a reload under load, then blue again because no green 
   const port = await freePort();
   const url = `http://127.0.0.1:${port}`;
   haproxy = await startServer({
-    command: findProgram('haproxy')!,
+    command: haproxyProgram(),
     // As the official image starts it.
     args: ['-W', '-db', '-f', join(folder, 'haproxy.cfg')],
     env: { ...env, LISTEN: `127.0.0.1:${port}` },

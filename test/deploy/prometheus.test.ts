@@ -12,7 +12,7 @@ import { FleetLoad, KEY, replicaEnv } from '../support/fleet-load.ts';
 import { type ProxyProcess, startProxy } from '../support/proxy-process.ts';
 import { freePort, type ServerProcess, startServer } from '../support/servers/server-process.ts';
 import { temporaryFolder } from '../support/temp-folder.ts';
-import { DEPLOY, TOOLS_FOLDER } from './support/tools.ts';
+import { DEPLOY, installed, TOOLS_FOLDER } from './support/tools.ts';
 
 const PROMETHEUS = join(DEPLOY, 'monitoring/prometheus');
 const ZONES = ['a', 'b'];
@@ -97,7 +97,7 @@ async function startPrometheus(targets: readonly string[]): Promise<void> {
   const port = await freePort();
   url = `http://127.0.0.1:${port}`;
   prometheus = await startServer({
-    command: join(TOOLS_FOLDER, 'bin/prometheus'),
+    command: installed(join(TOOLS_FOLDER, 'bin/prometheus')),
     args: [
       `--config.file=${folder}/prometheus.yml`,
       `--storage.tsdb.path=${folder}/data`,

@@ -6,7 +6,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { parse, parseAllDocuments } from 'yaml';
-import { pass, SCHEMAS } from './tools.ts';
+import { installed, pass, SCHEMAS } from './tools.ts';
 
 /** The oldest that the chart takes, and the newest that there are schemas of. */
 export const VERSIONS = ['1.27.0', '1.37.0'] as const;
@@ -52,7 +52,7 @@ const METADATA: Schema = { type: 'object' };
 
 /** Writes `<group>/<kind>_<version>.json` for each CRD of the installed schemas. */
 export async function writeCrdSchemas(folder: string): Promise<void> {
-  for (const name of readdirSync(SCHEMAS).filter((name) => name.endsWith('.yaml'))) {
+  for (const name of readdirSync(installed(SCHEMAS)).filter((name) => name.endsWith('.yaml'))) {
     const { spec } = parse(readFileSync(join(SCHEMAS, name), 'utf8'));
     for (const { name: version, schema } of spec.versions) {
       const made = jsonSchemaOf(schema.openAPIV3Schema);

@@ -25,12 +25,16 @@ export interface RunOptions {
   input?: string;
 }
 
+/** The path, if there is something: what is absent is said by its name, with what to do. */
+export function installed(path: string): string {
+  if (!existsSync(path)) throw new Error(`${path} is not installed: run test/deploy/tools/install.sh`);
+  return path;
+}
+
 /** Runs a tool by its name, or any program by its path. */
 export async function run(name: string, args: readonly string[], options: RunOptions = {}): Promise<Outcome> {
   const command = name.includes('/') || SYSTEM_TOOLS.has(name) ? name : join(TOOLS_FOLDER, 'bin', name);
-  if (command.includes('/') && !existsSync(command)) {
-    throw new Error(`${name} is not installed: run test/deploy/tools/install.sh`);
-  }
+  if (command.includes('/')) installed(command);
   const child = spawn(command, args, {
     cwd: options.cwd ?? PROJECT,
     env: { PATH: process.env.PATH ?? '', HOME: process.env.HOME ?? '', ...options.env },
