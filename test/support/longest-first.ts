@@ -15,6 +15,7 @@ const FIRST = [
 ];
 const LAST = [
   'test/e2e/balancers.test.ts',
+  'test/deploy/blue-green.test.ts',
   'test/store/azure-store.test.ts',
   'test/chaos/chaos.test.ts',
   'test/e2e/takeover.test.ts',
@@ -22,6 +23,15 @@ const LAST = [
   'test/store/s3-faults.test.ts',
   'test/store/gcs-store.test.ts',
   'test/store/s3-store.test.ts',
+  // Their tools are installed after the servers.
+  'test/deploy/manifests-in-use.test.ts',
+  'test/deploy/compose.test.ts',
+  'test/deploy/lint.test.ts',
+  'test/deploy/aws.test.ts',
+  'test/deploy/kubernetes.test.ts',
+  'test/deploy/helm.test.ts',
+  'test/deploy/monitoring.test.ts',
+  'test/deploy/prometheus.test.ts',
   'test/crash/kill-stores.test.ts',
   'test/crash/kill.test.ts',
 ];
