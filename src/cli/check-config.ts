@@ -2,7 +2,7 @@
  * `reductrai check-config`: loads the configuration, shows what is in force and where it came from, secrets as fingerprints. With
  * `--online` it also tries the store: writes, reads, writes conditionally, lists and deletes a probe object.
  */
-import { cpus } from 'node:os';
+import { availableParallelism } from 'node:os';
 import { costsOf, durabilityOf } from '../config/durability.ts';
 import { describeSettings } from '../config/help.ts';
 import { effectiveMode } from '../config/load.ts';
@@ -53,7 +53,7 @@ function durabilityText(settings: Settings, mode: Settings['forward']['mode']): 
   }
   const { chunksPerMonth, leasesPerMonth, listsPerMonth, waitMsMax } = costsOf(
     settings,
-    workerCountOf(settings, cpus().length),
+    workerCountOf(settings, availableParallelism()),
   );
   const millions = (count: number): string => `${(count / 1e6).toFixed(1)} million`;
   return `${text}  a replica that is never idle puts at most ${millions(chunksPerMonth)} journal chunks and ${millions(leasesPerMonth)} leases a month,

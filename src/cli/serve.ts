@@ -1,7 +1,7 @@
 /** `reductrai serve`: the proxy as a process. Starts, says where to point an agent, drains on SIGTERM and SIGINT. */
 import cluster from 'node:cluster';
 import { readFileSync } from 'node:fs';
-import { cpus, hostname } from 'node:os';
+import { availableParallelism, hostname } from 'node:os';
 import { type App, openApp } from '../app.ts';
 import { settingsHelp } from '../config/help.ts';
 import { effectiveMode, type LoadResult, loadSettings } from '../config/load.ts';
@@ -36,7 +36,7 @@ export function load(env: ServeDeps['env'], configPath?: string): LoadResult {
     ...(configPath === undefined ? {} : { configPath }),
     readText: (path) => readFileSync(path, 'utf8'),
     hostname: hostname(),
-    cpuCount: cpus().length,
+    cpuCount: availableParallelism(),
   });
 }
 
@@ -56,7 +56,7 @@ export async function runServe(args: string[], deps: ServeDeps): Promise<number>
   const log = createLog(loaded.settings.server.logLevel);
   for (const warning of cluster.isPrimary ? loaded.warnings : []) log.warn(warning);
   const clock = deps.clock ?? systemClock;
-  const count = workerCountOf(loaded.settings, cpus().length);
+  const count = workerCountOf(loaded.settings, availableParallelism());
   if (cluster.isPrimary && count > 1) return serveByWorkers(count, loaded, clock, log);
   const link = cluster.isWorker ? WorkerLink.of(deps.env[WORKER_ENV], clock) : undefined;
   return serveHere(loaded, args, deps, link ? log.child({ worker: link.index }) : log, link);

@@ -10,6 +10,9 @@ const FIRST = [
   'test/archive/upkeep/upkeep.test.ts',
   'test/e2e/upkeep.test.ts',
   'test/e2e/hostile.test.ts',
+  'test/e2e/volume.test.ts',
+  'test/archive/upkeep/segment-lists.test.ts',
+  'test/e2e/full-disk.test.ts',
   'test/store/store.test.ts',
   'test/journal/crash-simulation.test.ts',
 ];
