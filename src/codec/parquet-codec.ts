@@ -9,9 +9,11 @@
 import type { ColumnBatch, ColumnSchema } from '../core/columns.ts';
 import { messageOf, ProxyError } from '../core/errors.ts';
 import { ByteWriter } from './byte-writer.ts';
-import { type Codec, FORMAT_KEY, SEGMENT_FORMAT } from './codec.ts';
+import { type Codec, type EncodeOptions, FORMAT_KEY, type Layout, PACKED_GAIN_MIN, SEGMENT_FORMAT } from './codec.ts';
 import { physicalType, writeChunk } from './column-chunk.ts';
 import { Compressor } from './compressor.ts';
+import { LAYOUT_KEY, PACKED_LAYOUT } from './packed/layout.ts';
+import { toPacked } from './packed/packed-layout.ts';
 import { decodeSegment } from './parquet-reader.ts';
 import { i32, struct, type ThriftStruct, type ThriftValue, text, writeStruct } from './thrift.ts';
 
@@ -30,19 +32,16 @@ export function createParquetCodec(): Codec {
   };
   return {
     encode: (schema, batch, options) => {
-      const out = new ByteWriter(1024 * 1024);
-      out.bytes(MAGIC);
-      const groups: ThriftStruct[] = [];
-      for (let start = 0; start < batch.rowCount; start += options.rowGroupRowsMax) {
-        const end = Math.min(batch.rowCount, start + options.rowGroupRowsMax);
-        groups.push(writeRowGroup(out, schema, batch, start, end, compressorOf(options.level)));
+      const compressor = compressorOf(options.level);
+      const plain = writeFile(schema, batch, options, compressor, 'plain');
+      if (options.layout !== 'packed') return plain;
+      let best = plain;
+      const bytesMax = plain.byteLength * (1 - PACKED_GAIN_MIN);
+      for (const packed of toPacked(schema, batch)) {
+        const bytes = writeFile(packed.schema, packed.batch, options, compressor, 'packed');
+        if (bytes.byteLength <= bytesMax && bytes.byteLength < best.byteLength) best = bytes;
       }
-      const metadata = { ...options.metadata, [FORMAT_KEY]: SEGMENT_FORMAT };
-      const footerStart = out.length;
-      writeStruct(out, footer(schema, batch.rowCount, groups, metadata));
-      out.uint32(out.length - footerStart);
-      out.bytes(MAGIC);
-      return out.finish();
+      return best;
     },
     decode: async (schema, segment) => {
       try {
@@ -55,6 +54,32 @@ export function createParquetCodec(): Codec {
   };
 }
 
+function writeFile(
+  schema: readonly ColumnSchema[],
+  batch: ColumnBatch,
+  { rowGroupRowsMax, metadata }: EncodeOptions,
+  compressor: Compressor,
+  layout: Layout,
+): Uint8Array {
+  const out = new ByteWriter(1024 * 1024);
+  out.bytes(MAGIC);
+  const groups: ThriftStruct[] = [];
+  for (let start = 0; start < batch.rowCount; start += rowGroupRowsMax) {
+    const end = Math.min(batch.rowCount, start + rowGroupRowsMax);
+    groups.push(writeRowGroup(out, schema, batch, start, end, compressor, layout === 'packed'));
+  }
+  const written = {
+    ...metadata,
+    [FORMAT_KEY]: SEGMENT_FORMAT,
+    ...(layout === 'packed' ? { [LAYOUT_KEY]: PACKED_LAYOUT } : {}),
+  };
+  const footerStart = out.length;
+  writeStruct(out, footer(schema, batch.rowCount, groups, written));
+  out.uint32(out.length - footerStart);
+  out.bytes(MAGIC);
+  return out.finish();
+}
+
 function writeRowGroup(
   out: ByteWriter,
   schema: readonly ColumnSchema[],
@@ -62,6 +87,7 @@ function writeRowGroup(
   start: number,
   end: number,
   compressor: Compressor,
+  isThorough: boolean,
 ): ThriftStruct {
   const offset = out.length;
   const chunks: ThriftStruct[] = [];
@@ -70,7 +96,7 @@ function writeRowGroup(
     const values = batch.columns[column.name];
     if (!values) throw new Error(`BUG: batch without column ${column.name}`);
     const chunkOffset = out.length;
-    const written = writeChunk(out, column, values, start, end, compressor);
+    const written = writeChunk(out, column, values, start, end, compressor, isThorough);
     uncompressedBytes += written.uncompressedBytes;
     chunks.push([
       [2, { kind: 'i64', value: chunkOffset }],
