@@ -10,6 +10,7 @@ import type { Signal } from '../core/envelope.ts';
 import { ROLLUP_COLUMNS, SERIES_TEXTS } from '../record/rollup-schema.ts';
 import { SEGMENT_COLUMNS } from '../record/schema.ts';
 import { pathLiteral } from './duckdb.ts';
+import { packedSqlColumns, unpackedSql } from './packed-sql.ts';
 
 export const VIEW_NAMES: Record<Signal, string> = {
   metrics: 'metrics',
@@ -44,20 +45,20 @@ const TYPES: Record<ColumnSchema['kind'], string> = {
 
 const quoted = (name: string): string => `"${name}"`;
 
-/** All rows of these files with exactly the signal's columns; columns that a file lacks are null. */
+/** All rows of these files with exactly the signal's columns, whatever their layout; columns that a file lacks are null. */
 export function relationSql(signal: Signal, paths: readonly string[]): string {
   return relationOf(SEGMENT_COLUMNS[signal], paths);
 }
 
 function relationOf(columns: readonly ColumnSchema[], paths: readonly string[]): string {
-  const nulls = columns.map((column) => {
-    return `CAST(NULL AS ${column.unsigned ? 'UBIGINT' : TYPES[column.kind]}) AS ${quoted(column.name)}`;
+  const typed = columns.map(({ name, kind, unsigned }) => ({ name, type: unsigned ? 'UBIGINT' : TYPES[kind] }));
+  const nulls = [...typed, ...packedSqlColumns(columns)].map(({ name, type }) => {
+    return `CAST(NULL AS ${type}) AS ${quoted(name)}`;
   });
   const nothing = `SELECT ${nulls.join(', ')} WHERE false`;
-  if (paths.length === 0) return nothing;
+  if (paths.length === 0) return `SELECT ${columns.map(({ name }) => quoted(name)).join(', ')} FROM (${nothing})`;
   const files = `read_parquet([${paths.map(pathLiteral).join(',')}], union_by_name = true, hive_partitioning = false)`;
-  const names = columns.map((column) => quoted(column.name)).join(', ');
-  return `SELECT ${names} FROM (SELECT * FROM ${files} UNION ALL BY NAME ${nothing})`;
+  return unpackedSql(columns, `SELECT * FROM ${files} UNION ALL BY NAME ${nothing}`);
 }
 
 export interface TimeRange {

@@ -23,3 +23,14 @@ export const slotColumn = (of: string, family: SlotFamily, index: number): strin
 
 /** Columns that are packed where a signal has them, and `time`, which their texts repeat. */
 export const PACKED_TEXTS: readonly string[] = ['message', 'attributes'];
+
+/** Every column that a packed text may have beside itself. */
+export function packedColumns(text: string): { name: string; family: SlotFamily | 'template' }[] {
+  const families = Object.keys(COLUMNS_MAX) as SlotFamily[];
+  return [
+    { name: templateColumn(text), family: 'template' },
+    ...families.flatMap((family) =>
+      Array.from({ length: COLUMNS_MAX[family] }, (_, index) => ({ name: slotColumn(text, family, index), family })),
+    ),
+  ];
+}

@@ -3,7 +3,7 @@
  * were received (journal, position, item, point). In the file rows lie so that the values of a variable lie beside one another.
  */
 import type { Column, ColumnBatch, ColumnSchema } from '../../core/columns.ts';
-import { COLUMNS_MAX, PACKED_TEXTS, type SlotFamily, slotColumn, templateColumn } from './layout.ts';
+import { PACKED_TEXTS, packedColumns } from './layout.ts';
 import { receivedOrder, reordered } from './row-order.ts';
 import { TextPacker } from './text-packer.ts';
 import { unpackedText } from './text-unpacker.ts';
@@ -97,18 +97,12 @@ function streamsOf({ columns, rowCount }: ColumnBatch): Int32Array {
 
 /** What has to be read of a packed file besides the schema's own columns. */
 export function packedSchema(stored: ReadonlySet<string>): ColumnSchema[] {
-  const schema: ColumnSchema[] = [];
-  const add = (name: string, kind: 'string' | 'int64'): void => {
-    if (stored.has(name)) schema.push({ name, kind, nullable: true, help: '' });
-  };
-  for (const text of PACKED_TEXTS) {
-    add(templateColumn(text), 'string');
-    for (const family of Object.keys(COLUMNS_MAX) as SlotFamily[]) {
-      for (let i = 0; i < COLUMNS_MAX[family]; i++)
-        add(slotColumn(text, family, i), family === 's' ? 'string' : 'int64');
-    }
-  }
-  return schema;
+  return PACKED_TEXTS.flatMap(packedColumns)
+    .filter(({ name }) => stored.has(name))
+    .map(({ name, family }) => {
+      const kind = family === 's' || family === 'template' ? 'string' : 'int64';
+      return { name, kind, nullable: true, help: '' };
+    });
 }
 
 /** The columns of `schema` as they were. Throws where the file contradicts itself. */

@@ -70,7 +70,7 @@ export function randomLogs(seed: number, count: number, oddShare = 0.02): LogRow
       case 5:
         return `block blk_${counter} of /${hex(4)} block blk_${counter} counter ${(counter * 7919).toString(16)} at ${hex(16)}`;
       default:
-        return `${pick(['début', 'ende', '終わり'])} ${time} ${whole(5)}é ${counter}ü`;
+        return `${pick(['début', 'ende', '終わり'])} ${time} ${whole(5)}é ${counter}\u0308 ${whole(99)}-\u0301ü`;
     }
   };
   const rows: LogRow[] = [];
