@@ -52,9 +52,15 @@ export function writeChunk(
   for (const values of ways) {
     const bytes = new ByteWriter();
     const written = writeValues(bytes, out.length, values, schema, present, end - start, compressor);
-    if (!best || bytes.length < best.bytes.length) best = { bytes, written };
+    if (best && bytes.length >= best.bytes.length) {
+      bytes.release();
+      continue;
+    }
+    best?.bytes.release();
+    best = { bytes, written };
   }
   out.bytes(best!.bytes.view());
+  best!.bytes.release();
   return best!.written;
 }
 
@@ -109,6 +115,7 @@ function writeValues(
     row = rowEnd;
     valueAt = valueEnd;
   } while (row < rows);
+  page.release();
 
   const encodings = values.dictionary
     ? [ENCODING.plain, ENCODING.rle, values.encoding]

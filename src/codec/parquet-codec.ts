@@ -6,6 +6,7 @@
  * Two annotations are left out on purpose. JSON: DuckDB then refuses a whole file for one lone surrogate (`"\\ud800"`), which
  * senders may write and we must keep. TIMESTAMP(NANOS, UTC): DuckDB cuts it to microseconds, and Spark does not read it.
  */
+import { letGo } from '../core/buffers.ts';
 import type { ColumnBatch, ColumnSchema } from '../core/columns.ts';
 import { messageOf, ProxyError } from '../core/errors.ts';
 import { ByteWriter } from './byte-writer.ts';
@@ -39,7 +40,9 @@ export function createParquetCodec(): Codec {
       const bytesMax = plain.byteLength * (1 - PACKED_GAIN_MIN);
       for (const packed of toPacked(schema, batch)) {
         const bytes = writeFile(packed.schema, packed.batch, options, compressor, 'packed');
-        if (bytes.byteLength <= bytesMax && bytes.byteLength < best.byteLength) best = bytes;
+        const isBetter = bytes.byteLength <= bytesMax && bytes.byteLength < best.byteLength;
+        letGo(isBetter ? best : bytes);
+        if (isBetter) best = bytes;
       }
       return best;
     },

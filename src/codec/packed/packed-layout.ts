@@ -8,6 +8,9 @@ import { receivedOrder, reordered } from './row-order.ts';
 import { TextPacker } from './text-packer.ts';
 import { unpackedText } from './text-unpacker.ts';
 
+/** With fewer rows by template it is not worth the trying. */
+const GROUPED_SHARE_MIN = 0.1;
+
 export interface PackedColumns {
   schema: ColumnSchema[];
   batch: ColumnBatch;
@@ -28,7 +31,8 @@ export function* toPacked(schema: readonly ColumnSchema[], batch: ColumnBatch): 
     if (column?.kind === 'string') packers.set(name, new TextPacker(column, timeMsOf));
   }
   const [leading] = packers.values();
-  if (!leading) return;
+  const rowsMin = batch.rowCount * GROUPED_SHARE_MIN;
+  if (!leading || ![...packers.values()].some(({ groupedRows }) => groupedRows > rowsMin)) return;
   yield inOrder(schema, batch, packers, grouped(received, leading.groupOf));
   yield inOrder(schema, batch, packers, grouped(received, streamsOf(batch)));
 }

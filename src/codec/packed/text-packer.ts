@@ -55,6 +55,11 @@ export class TextPacker {
     for (const coarseness of COARSENESS) this.#findGroups(coarseness);
   }
 
+  /** Rows that have a template. */
+  get groupedRows(): number {
+    return this.#groups.reduce((sum, { rowCount }) => sum + rowCount, 0);
+  }
+
   #textOf(row: number): string | undefined {
     const { ids, offsets, bytes } = this.#column;
     const id = ids[row]!;
@@ -82,6 +87,8 @@ export class TextPacker {
     for (let row = 0; row < this.groupOf.length; row++) {
       if (this.groupOf[row] !== -1 || !this.#cut(row) || !this.#read(coarseness)) continue;
       const { key } = this.#template;
+      // The whole text as one variable is the text itself.
+      if (key.length === 2) continue;
       const rows = rowsOf.get(key);
       if (rows) {
         rows.push(row);
