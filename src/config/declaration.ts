@@ -312,7 +312,7 @@ export const SETTINGS = {
     layout: choice(['plain', 'packed'], {
       env: ['STORAGE_HOT_LAYOUT'],
       default: 'plain',
-      help: 'Of segments that are merged in the hot tier; new ones are always `plain`. `packed`: texts of logs as templates and what varies in them, where that is smaller by a tenth.',
+      help: 'Of segments that are merged in the hot tier; new ones are always `plain`. `packed`: texts of logs as templates and what varies in them, parents of spans as references; where that is smaller by a tenth.',
     }),
     type: choice(['local', 's3', 'gcs', 'azure'], {
       env: ['STORAGE_HOT_TYPE'],
@@ -345,7 +345,7 @@ export const SETTINGS = {
     layout: choice(['plain', 'packed'], {
       env: ['STORAGE_WARM_LAYOUT'],
       default: 'plain',
-      help: 'Of segments that come into the warm tier. `packed`: texts of logs as templates and what varies in them, where that is smaller by a tenth.',
+      help: 'Of segments that come into the warm tier. `packed`: texts of logs as templates and what varies in them, parents of spans as references; where that is smaller by a tenth.',
     }),
     raw: boolean({
       env: ['STORAGE_WARM_RAW'],
@@ -383,7 +383,7 @@ export const SETTINGS = {
     layout: choice(['plain', 'packed'], {
       env: ['STORAGE_COLD_LAYOUT'],
       default: 'packed',
-      help: 'Of segments that come into the cold tier. `packed`: texts of logs as templates and what varies in them, where that is smaller by a tenth.',
+      help: 'Of segments that come into the cold tier. `packed`: texts of logs as templates and what varies in them, parents of spans as references; where that is smaller by a tenth.',
     }),
     raw: boolean({
       env: ['STORAGE_COLD_RAW'],

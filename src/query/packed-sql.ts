@@ -6,6 +6,7 @@ import {
   COLUMN_LETTERS,
   COLUMNS_MAX,
   PACKED_TEXTS,
+  PARENT_BACK,
   packedColumns,
   type SlotFamily,
   slotColumn,
@@ -17,20 +18,26 @@ import type { ColumnSchema } from '../core/columns.ts';
 const TIME_MS = '_time_ms';
 const listName = (text: string, family: SlotFamily): string => `_${text}_${family}`;
 
-/** Columns that a file may have besides those of the signal, with their types in DuckDB. */
+/** Columns that a packed file may have besides those of the signal, with their types in DuckDB. */
 export function packedSqlColumns(columns: readonly ColumnSchema[]): { name: string; type: string }[] {
-  return textsOf(columns).flatMap((text) =>
+  const texts = textsOf(columns).flatMap((text) =>
     packedColumns(text).map(({ name, family }) => ({
       name,
       type: family === 's' || family === 'template' ? 'VARCHAR' : 'BIGINT',
     })),
   );
+  return hasParents(columns) ? [...texts, { name: PARENT_BACK, type: 'INTEGER' }] : texts;
 }
 
-/** `relation`: rows as they rest, with all packed columns; what comes of it has the signal's columns alone. */
+/**
+ * `relation`: rows as they rest, with all packed columns, and of which file and row of it each is (`filename`, `file_row_number`). What comes of it has
+ * the signal's columns alone.
+ */
 export function unpackedSql(columns: readonly ColumnSchema[], relation: string): string {
   const texts = textsOf(columns);
+  const parents = hasParents(columns);
   const names = columns.map(({ name }) => {
+    if (parents && name === 'parent_id') return `${PARENT_SQL} AS "parent_id"`;
     if (!texts.includes(name)) return `"${name}"`;
     return `CASE WHEN ${templateColumn(name)} IS NULL THEN "${name}" ELSE ${textSql(name)} END AS "${name}"`;
   });
@@ -43,6 +50,13 @@ export function unpackedSql(columns: readonly ColumnSchema[], relation: string):
   );
   const prepared = `SELECT *, epoch_ms("time") AS ${TIME_MS}, ${lists.join(', ')} FROM (${relation})`;
   return `SELECT ${names.join(', ')} FROM (${prepared})`;
+}
+
+/** The span so many rows before it in its file. */
+const PARENT_SQL = `CASE WHEN ${PARENT_BACK} IS NULL THEN parent_id ELSE lag(span_id, ${PARENT_BACK}) OVER (PARTITION BY filename ORDER BY file_row_number) END`;
+
+function hasParents(columns: readonly ColumnSchema[]): boolean {
+  return columns.some(({ name }) => name === 'parent_id');
 }
 
 /** Signals whose time is in nanoseconds have no packed texts. */

@@ -78,7 +78,7 @@ export async function* mergeSegments(
 }
 
 function isPacked({ layout, signal }: MergeJob): boolean {
-  return layout === 'packed' && signal === 'logs';
+  return layout === 'packed' && (signal === 'logs' || signal === 'traces');
 }
 
 function outputsOf(

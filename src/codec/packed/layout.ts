@@ -24,6 +24,9 @@ export const slotColumn = (of: string, family: SlotFamily, index: number): strin
 /** Columns that are packed where a signal has them, and `time`, which their texts repeat. */
 export const PACKED_TEXTS: readonly string[] = ['message', 'attributes'];
 
+/** Of spans: how many rows before it in the file a span's parent lies; `parent_id` is null then. */
+export const PARENT_BACK = 'parent_back';
+
 /** Every column that a packed text may have beside itself. */
 export function packedColumns(text: string): { name: string; family: SlotFamily | 'template' }[] {
   const families = Object.keys(COLUMNS_MAX) as SlotFamily[];

@@ -3,7 +3,8 @@
  * were received (journal, position, item, point). In the file rows lie so that the values of a variable lie beside one another.
  */
 import type { Column, ColumnBatch, ColumnSchema } from '../../core/columns.ts';
-import { PACKED_TEXTS, packedColumns } from './layout.ts';
+import { PACKED_TEXTS, PARENT_BACK, packedColumns } from './layout.ts';
+import { packedParents, unpackedParents } from './parent-rows.ts';
 import { receivedOrder, reordered } from './row-order.ts';
 import { TextPacker } from './text-packer.ts';
 import { unpackedText } from './text-unpacker.ts';
@@ -17,13 +18,22 @@ export interface PackedColumns {
 }
 
 /**
- * The batch in each order of rows that may turn out to be the smallest: by template, and by where the rows come from. None where there is nothing
- * to pack.
+ * The batch in each order of rows that may turn out to be the smallest: logs by template, and by where they come from; spans as they
+ * were received, and by trace.
+ * None where there is nothing to pack.
  */
 export function* toPacked(schema: readonly ColumnSchema[], batch: ColumnBatch): Generator<PackedColumns> {
   const received = receivedOrder(batch);
+  if (!received) return;
   const { time } = batch.columns;
-  if (!received || time?.kind !== 'timestampMs') return;
+  if (time?.kind === 'timestampNs') {
+    const { trace_id: traces } = batch.columns;
+    if (traces?.kind !== 'int64') return;
+    yield inOrder(schema, batch, new Map(), received);
+    yield inOrder(schema, batch, new Map(), grouped(received, groupsOf(traces.values)));
+    return;
+  }
+  if (time?.kind !== 'timestampMs') return;
   const timeMsOf = (row: number): number => (time.nulls?.[row] === 1 ? 0 : Number(time.values[row]));
   const packers = new Map<string, TextPacker>();
   for (const name of PACKED_TEXTS) {
@@ -44,6 +54,7 @@ function inOrder(
   order: Uint32Array,
 ): PackedColumns {
   const packed: PackedColumns = { schema: [], batch: { rowCount: batch.rowCount, columns: {} } };
+  const { columns } = packed.batch;
   for (const own of schema) {
     const packer = packers.get(own.name);
     const made = packer
@@ -51,8 +62,14 @@ function inOrder(
       : [{ schema: own, column: reordered(batch.columns[own.name]!, order) }];
     for (const one of made) {
       packed.schema.push(one.schema);
-      packed.batch.columns[one.schema.name] = one.column;
+      columns[one.schema.name] = one.column;
     }
+  }
+  const references = packedParents(packed.batch);
+  if (references) {
+    columns.parent_id = references.parents;
+    columns[PARENT_BACK] = references.back;
+    packed.schema.push({ name: PARENT_BACK, kind: 'int32', nullable: true, help: '' });
   }
   return packed;
 }
@@ -85,28 +102,28 @@ function streamsOf({ columns, rowCount }: ColumnBatch): Int32Array {
     const column = columns[name];
     return column && 'ids' in column ? [column.ids] : [];
   });
-  const known = new Map<string, number>();
-  const streams = new Int32Array(rowCount);
-  for (let row = 0; row < rowCount; row++) {
-    const key = ids.map((of) => of[row]).join();
-    let stream = known.get(key);
-    if (stream === undefined) {
-      stream = known.size;
-      known.set(key, stream);
-    }
-    streams[row] = stream;
-  }
-  return streams;
+  return groupsOf(Array.from({ length: rowCount }, (_, row) => ids.map((of) => of[row]).join()));
+}
+
+/** Rows with equal values are one group. */
+function groupsOf(values: ArrayLike<string> | ArrayLike<bigint>): Int32Array {
+  const known = new Map<string | bigint, number>();
+  return Int32Array.from({ length: values.length }, (_, row) => {
+    const value = values[row]!;
+    const group = known.get(value) ?? known.size;
+    if (group === known.size) known.set(value, group);
+    return group;
+  });
 }
 
 /** What has to be read of a packed file besides the schema's own columns. */
 export function packedSchema(stored: ReadonlySet<string>): ColumnSchema[] {
-  return PACKED_TEXTS.flatMap(packedColumns)
+  const texts = PACKED_TEXTS.flatMap(packedColumns).map(({ name, family }) => {
+    return { name, kind: family === 's' || family === 'template' ? 'string' : 'int64' } as const;
+  });
+  return [...texts, { name: PARENT_BACK, kind: 'int32' } as const]
     .filter(({ name }) => stored.has(name))
-    .map(({ name, family }) => {
-      const kind = family === 's' || family === 'template' ? 'string' : 'int64';
-      return { name, kind, nullable: true, help: '' };
-    });
+    .map((column) => ({ ...column, nullable: true, help: '' }));
 }
 
 /** The columns of `schema` as they were. Throws where the file contradicts itself. */
@@ -114,8 +131,14 @@ export function fromPacked(schema: readonly ColumnSchema[], packed: ColumnBatch)
   const order = receivedOrder(packed);
   const columns: Record<string, Column> = {};
   for (const { name } of schema) {
-    const column = PACKED_TEXTS.includes(name) ? unpackedText(name, packed) : packed.columns[name]!;
+    const column = unpacked(name, packed);
     columns[name] = order ? reordered(column, order) : column;
   }
   return { rowCount: packed.rowCount, columns };
+}
+
+function unpacked(name: string, packed: ColumnBatch): Column {
+  if (PACKED_TEXTS.includes(name)) return unpackedText(name, packed);
+  if (name === 'parent_id' && packed.columns[PARENT_BACK]) return unpackedParents(packed);
+  return packed.columns[name]!;
 }

@@ -10,7 +10,7 @@ import { decodeLogs } from '../../../src/record/logs.ts';
 import { SEGMENT_COLUMNS } from '../../../src/record/schema.ts';
 import type { SegmentEntry } from '../../../src/store/commit-log.ts';
 import { createMemoryStore } from '../../../src/store/memory-store.ts';
-import { rowsOf } from '../../codec/packed/log-batches.ts';
+import { rowsOf } from '../../codec/packed/batches.ts';
 import { createManualClock } from '../../support/manual-clock.ts';
 
 const DAY_MS = 86_400_000;

@@ -1,12 +1,12 @@
 import { describe, expect, test } from 'vitest';
 import { FORMAT_KEY, PACKED_GAIN_MIN } from '../../../src/codec/codec.ts';
-import { LAYOUT_KEY, PACKED_LAYOUT } from '../../../src/codec/packed/layout.ts';
+import { LAYOUT_KEY, PACKED_LAYOUT, PARENT_BACK } from '../../../src/codec/packed/layout.ts';
 import { fromPacked, toPacked } from '../../../src/codec/packed/packed-layout.ts';
 import { createParquetCodec } from '../../../src/codec/parquet-codec.ts';
 import { isProxyError } from '../../../src/core/errors.ts';
 import { seededRandom } from '../../../src/core/random.ts';
 import { SEGMENT_COLUMNS } from '../../../src/record/schema.ts';
-import { inReceivedOrder, logBatch, randomLogs, rowsOf } from './log-batches.ts';
+import { batchOf, inReceivedOrder, logBatch, randomLogs, randomSpans, rowsOf } from './batches.ts';
 
 const SCHEMA = SEGMENT_COLUMNS.logs;
 const codec = createParquetCodec();
@@ -53,6 +53,37 @@ describe('rows go in and come out', () => {
       }
       const back = await codec.decode(SCHEMA, codec.encode(SCHEMA, batch, { ...options, layout: 'packed' }));
       expect(rowsOf(back.batch)).toEqual(rowsOf(batch));
+    }
+  });
+});
+
+describe('spans', () => {
+  test.each([1, 2, 3])('parents are found again, seed %i', async (seed) => {
+    const batch = batchOf('traces', randomSpans(seed, 2000));
+    const layouts = [...toPacked(SEGMENT_COLUMNS.traces, batch)];
+    expect(layouts.length).toBeGreaterThan(1);
+    for (const { batch: packed } of layouts) {
+      const back = packed.columns[PARENT_BACK];
+      if (back?.kind !== 'int32') throw new Error('no references');
+      const found = back.values.filter((_, row) => back.nulls?.[row] !== 1);
+      expect(found.length).toBeGreaterThan(1000);
+      expect(Math.min(...found)).toBeLessThan(0);
+      expect(Math.max(...found)).toBeGreaterThan(0);
+      expect(rowsOf(fromPacked(SEGMENT_COLUMNS.traces, packed))).toEqual(rowsOf(batch));
+    }
+    const bytes = codec.encode(SEGMENT_COLUMNS.traces, batch, { ...options, layout: 'packed' });
+    const back = await codec.decode(SEGMENT_COLUMNS.traces, bytes);
+    expect(back.metadata[LAYOUT_KEY]).toBe(PACKED_LAYOUT);
+    expect(rowsOf(back.batch)).toEqual(rowsOf(batch));
+  });
+
+  test('a reference out of the file is an error', () => {
+    const [layout] = [...toPacked(SEGMENT_COLUMNS.traces, batchOf('traces', randomSpans(1, 100)))];
+    const { batch } = layout!;
+    for (const away of [200, -200]) {
+      const back = { kind: 'int32' as const, values: new Int32Array(100).fill(away) };
+      const broken = { ...batch, columns: { ...batch.columns, [PARENT_BACK]: back } };
+      expect(() => fromPacked(SEGMENT_COLUMNS.traces, broken)).toThrow('parent');
     }
   });
 });

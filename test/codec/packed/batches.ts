@@ -1,7 +1,8 @@
-/** Batches of logs made from a seed: lines of a few programs, JSON, and texts that no template should fit. */
+/** Batches made from a seed: spans, and logs: lines of a few programs, JSON, and texts that no template should fit. */
 import { TIME_FORMS, writeTime } from '../../../src/codec/packed/time-forms.ts';
 import type { Column, ColumnBatch } from '../../../src/core/columns.ts';
 import { NULL_ID } from '../../../src/core/columns.ts';
+import type { Signal } from '../../../src/core/envelope.ts';
 import { seededRandom } from '../../../src/core/random.ts';
 import { SEGMENT_COLUMNS } from '../../../src/record/schema.ts';
 
@@ -111,17 +112,56 @@ export function randomLogs(seed: number, count: number, oddShare = 0.02): LogRow
   return rows;
 }
 
-export function logBatch(rows: readonly LogRow[]): ColumnBatch {
+export const logBatch = (rows: readonly LogRow[]): ColumnBatch => batchOf('logs', rows);
+
+/** `count` spans of several traces, children before and behind their parents, and some whose parents are elsewhere. */
+export function randomSpans(seed: number, count: number): LogRow[] {
+  const random = seededRandom(seed).next;
+  const whole = (max: number): number => Math.floor(random() * max);
+  const id = (): bigint => (BigInt(whole(2 ** 32)) << 32n) | BigInt(whole(2 ** 32));
+  const rows: LogRow[] = [];
+  let trace: { id: bigint; spans: bigint[] } = { id: id(), spans: [] };
+  for (let i = 0; i < count; i++) {
+    if (random() < 0.1) trace = { id: id(), spans: [] };
+    const spanId = BigInt.asIntN(64, random() < 0.01 ? 0n : id());
+    const parents = [...trace.spans.slice(-4), ...trace.spans.slice(-6), 0n, BigInt.asIntN(64, id())];
+    trace.spans.push(spanId);
+    rows.push({
+      ...{
+        journal: 'r-1',
+        position: BigInt(1 + Math.floor(i / 50)),
+        received_at: BigInt(TIME_MS),
+        protocol: 'traces-v04-json',
+      },
+      ...{ request_path: '/v0.4/traces', item: i % 50, point: 0, kind: 'span', shape: null, raw: null },
+      time: BigInt(TIME_MS + i) * 1_000_000n + BigInt(whole(999)),
+      trace_id: BigInt.asIntN(64, trace.id),
+      span_id: spanId,
+      parent_id: random() < 0.02 ? null : parents[whole(parents.length)]!,
+      duration: BigInt(whole(1e6)),
+      ...{ error: 0, service: 'web', name: 'http', resource: `GET /${whole(5)}`, type: 'web' },
+      meta: `{"k":"${whole(3)}"}`,
+    });
+  }
+  // Children may come before their parents.
+  return rows.map((row, i) => {
+    const other = rows[i % 50 < 25 ? i + 25 : i - 25] ?? row;
+    return { ...other, position: row.position!, item: row.item! };
+  });
+}
+
+export function batchOf(signal: Signal, rows: readonly LogRow[]): ColumnBatch {
   const columns: Record<string, Column> = {};
-  for (const { name, kind } of SEGMENT_COLUMNS.logs)
+  for (const { name, kind, nullable } of SEGMENT_COLUMNS[signal])
     columns[name] = columnOf(
       kind,
+      nullable,
       rows.map((row) => row[name] ?? null),
     );
   return { rowCount: rows.length, columns };
 }
 
-function columnOf(kind: Column['kind'], values: (string | number | bigint | null)[]): Column {
+function columnOf(kind: Column['kind'], nullable: boolean, values: (string | number | bigint | null)[]): Column {
   if (kind === 'string' || kind === 'binary') {
     const known = new Map<string, number>();
     const ids = Uint32Array.from(values, (value) => {
@@ -137,9 +177,10 @@ function columnOf(kind: Column['kind'], values: (string | number | bigint | null
     });
     return { kind, ids, offsets, bytes: Buffer.concat(entries) };
   }
-  if (kind === 'int32') return { kind, values: Int32Array.from(values, Number) };
-  if (kind === 'double') throw new Error('BUG: logs have no doubles');
-  return { kind, values: BigInt64Array.from(values, (value) => BigInt(value ?? 0)) };
+  const nulls = nullable ? { nulls: Uint8Array.from(values, (value) => (value === null ? 1 : 0)) } : {};
+  if (kind === 'int32') return { kind, values: Int32Array.from(values, Number), ...nulls };
+  if (kind === 'double') throw new Error('BUG: no such column has doubles');
+  return { kind, values: BigInt64Array.from(values, (value) => BigInt(value ?? 0)), ...nulls };
 }
 
 /** The batch as rows, texts as hex of their bytes: comparable by `toEqual`. */
