@@ -18,8 +18,8 @@ export interface PackedColumns {
 }
 
 /**
- * The batch in each order of rows that may turn out to be the smallest: logs by template, and by where they come from; spans as they
- * were received, and by trace.
+ * The batch in each way that may turn out to be the smallest: logs by template, and by where they come from, with fine templates
+ * and with coarser ones; spans as they were received, and by trace.
  * None where there is nothing to pack.
  */
 export function* toPacked(schema: readonly ColumnSchema[], batch: ColumnBatch): Generator<PackedColumns> {
@@ -35,16 +35,18 @@ export function* toPacked(schema: readonly ColumnSchema[], batch: ColumnBatch): 
   }
   if (time?.kind !== 'timestampMs') return;
   const timeMsOf = (row: number): number => (time.nulls?.[row] === 1 ? 0 : Number(time.values[row]));
-  const packers = new Map<string, TextPacker>();
-  for (const name of PACKED_TEXTS) {
-    const column = batch.columns[name];
-    if (column?.kind === 'string') packers.set(name, new TextPacker(column, timeMsOf));
+  for (const finest of [0, 1] as const) {
+    const packers = new Map<string, TextPacker>();
+    for (const name of PACKED_TEXTS) {
+      const column = batch.columns[name];
+      if (column?.kind === 'string') packers.set(name, new TextPacker(column, timeMsOf, finest));
+    }
+    const [leading] = packers.values();
+    const rowsMin = batch.rowCount * GROUPED_SHARE_MIN;
+    if (!leading || ![...packers.values()].some(({ groupedRows }) => groupedRows > rowsMin)) return;
+    yield inOrder(schema, batch, packers, grouped(received, leading.groupOf));
+    yield inOrder(schema, batch, packers, grouped(received, streamsOf(batch)));
   }
-  const [leading] = packers.values();
-  const rowsMin = batch.rowCount * GROUPED_SHARE_MIN;
-  if (!leading || ![...packers.values()].some(({ groupedRows }) => groupedRows > rowsMin)) return;
-  yield inOrder(schema, batch, packers, grouped(received, leading.groupOf));
-  yield inOrder(schema, batch, packers, grouped(received, streamsOf(batch)));
 }
 
 function inOrder(

@@ -1,13 +1,11 @@
-/** The values of one variable of one template: one and the same, numbers that move in steps, or text. Decided by compressing them both ways. */
+/** The values of one variable of one template: numbers that move in steps, or text. Decided by compressing them both ways. */
 import { ByteWriter } from '../byte-writer.ts';
 import type { Compressor } from '../compressor.ts';
 import { writeDeltas32, writeDeltas64 } from '../encodings.ts';
 
 export type SlotValues =
-  | { kind: 'constant'; text: string }
   /** Decimal (`n`) or lower-case hex digits (`x`), without zeros before them. */
-  | { kind: 'n' | 'x'; numbers: BigInt64Array }
-  | { kind: 's' };
+  { kind: 'n' | 'x'; numbers: BigInt64Array } | { kind: 's' };
 
 /** So many digits that differences of numbers stay far below 2^53. */
 const DECIMAL = /^(?:0|[1-9]\d{0,14})$/;
@@ -18,8 +16,6 @@ const NUMBERS_MIN = 16;
 const NUMBERS_GAIN = 0.85;
 
 export function slotValuesOf(values: readonly string[], compressor: Compressor): SlotValues {
-  const [first] = values;
-  if (first !== undefined && values.every((value) => value === first)) return { kind: 'constant', text: first };
   if (values.length < NUMBERS_MIN) return { kind: 's' };
   const kind = values.every((value) => DECIMAL.test(value))
     ? 'n'

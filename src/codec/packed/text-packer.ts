@@ -8,7 +8,6 @@ import { LongFill, TextFill } from './column-fill.ts';
 import { COLUMN_LETTERS, COLUMNS_MAX, type SlotFamily, slotColumn, templateColumn } from './layout.ts';
 import { slotValuesOf } from './slot-values.ts';
 import { COARSENESS, type Coarseness, Template, WordCounts } from './templates.ts';
-import { writeTime } from './time-forms.ts';
 import { MARK, Tokens } from './tokens.ts';
 
 /** A template of fewer rows costs more than it saves. */
@@ -28,6 +27,14 @@ interface Group {
   rowCount: number;
 }
 
+interface Slot {
+  values: string[];
+  /** The constant text behind it; the row's own times are placeholders in it. */
+  behind: string;
+  /** Of times that are not the row's own. */
+  time?: { form: string; offsetsMs: number[] };
+}
+
 export interface SchemaColumn {
   schema: ColumnSchema;
   column: Column;
@@ -45,14 +52,15 @@ export class TextPacker {
   readonly #wordRowsMin: number;
   readonly #groups: Group[] = [];
 
-  constructor(column: DictionaryColumn, timeMsOf: (row: number) => number) {
+  /** `finest`: where to begin; what is rare there is tried coarser. */
+  constructor(column: DictionaryColumn, timeMsOf: (row: number) => number, finest: Coarseness) {
     this.#column = column;
     this.#timeMsOf = timeMsOf;
     const rowCount = column.ids.length;
     this.groupOf = new Int32Array(rowCount).fill(-1);
     this.#wordRowsMin = Math.max(WORD_ROWS_MIN, rowCount / WORD_SHARE);
     for (let row = 0; row < rowCount; row++) if (this.#cut(row)) this.#counts.add(this.#tokens);
-    for (const coarseness of COARSENESS) this.#findGroups(coarseness);
+    for (const coarseness of COARSENESS) if (coarseness >= finest) this.#findGroups(coarseness);
   }
 
   /** Rows that have a template. */
@@ -109,7 +117,6 @@ export class TextPacker {
   columns(name: string, schema: ColumnSchema, order: Uint32Array): SchemaColumn[] {
     const rowCount = order.length;
     const rowsOf = this.#groups.map(() => [] as number[]);
-    const rest = new TextFill(this.#column.kind, rowCount);
     order.forEach((row, at) => {
       const group = this.groupOf[row]!;
       if (group !== -1) rowsOf[group]!.push(at);
@@ -126,13 +133,13 @@ export class TextPacker {
         packed[at] = 1;
       }
     });
-    order.forEach((row, at) => {
-      const text = packed[at] ? undefined : this.#textOf(row);
-      if (text !== undefined) rest.set(at, text);
-    });
+    // What stays shares its entries with the column: texts may be large.
+    const ids = Uint32Array.from(order, (row, at) => (packed[at] ? NULL_ID : this.#column.ids[row]!));
+    const rest = { ...this.#column, ids };
+    if (!packed.includes(1)) return [{ schema, column: rest }];
     const template = { name: templateColumn(name), kind: 'string', nullable: true, json: true, help: '' } as const;
     return [
-      { schema: { ...schema, nullable: true }, column: rest.finish() },
+      { schema: { ...schema, nullable: true }, column: rest },
       { schema: template, column: templates.finish() },
       ...slots.finish(name),
     ];
@@ -146,49 +153,61 @@ export class TextPacker {
     slots: SlotColumns,
     compressor: Compressor,
   ): string | undefined {
-    const parts = group.key.split(MARK);
-    const kinds = parts.slice(1).filter((part) => part[0] !== 't');
-    const values: string[][] = kinds.map(() => []);
-    const offsets: number[][] = kinds.map(() => []);
+    const { head, slots: cut } = this.#slotsOf(group, places, order);
+    const own = slots.forTemplate(places);
+    let template = head;
+    for (const { values, behind, time } of cut) {
+      const offsets = time ? own.offsets(time.offsetsMs) : undefined;
+      if (time && offsets !== undefined) {
+        template += `${MARK}d${time.form}${COLUMN_LETTERS[offsets]}${behind}`;
+        continue;
+      }
+      const found = slotValuesOf(values, compressor);
+      const column = found.kind === 's' ? own.texts(values) : own.numbers(values, found.numbers);
+      if (column === undefined) return undefined;
+      template += `${MARK}${found.kind}${COLUMN_LETTERS[column]}${behind}`;
+    }
+    own.commit();
+    return template;
+  }
+
+  /** What varies in the texts of a template. What turns out to be the same in all of them is constant text. */
+  #slotsOf(group: Group, places: readonly number[], order: Uint32Array): { head: string; slots: Slot[] } {
+    const [first, ...parts] = group.key.split(MARK);
+    const varying = parts.filter((part) => part[0] !== 't');
+    const values = varying.map(() => [] as string[]);
+    const offsets = varying.map(() => [] as number[]);
     for (const at of places) {
       const row = order[at]!;
       if (!this.#cut(row) || !this.#read(group.coarseness)) throw new Error('BUG: a text is cut in two ways');
       const { text } = this.#tokens;
-      kinds.forEach((part, i) => {
+      varying.forEach((part, i) => {
+        values[i]!.push(text.slice(this.#template.starts[i], this.#template.ends[i]));
         if (part[0] === 'd') offsets[i]!.push(this.#template.offsetsMs[i]!);
-        else values[i]!.push(text.slice(this.#template.starts[i], this.#template.ends[i]));
       });
     }
-    const own = slots.forTemplate(places);
-    let slot = 0;
-    let template = parts[0]!;
-    for (const part of parts.slice(1)) {
-      const form = part[1]!;
+    const slots: Slot[] = [];
+    let head = first!;
+    let index = 0;
+    const constant = (text: string): void => {
+      const last = slots.at(-1);
+      if (last) last.behind += text;
+      else head += text;
+    };
+    for (const part of parts) {
       if (part[0] === 't') {
-        template += MARK + part;
+        constant(MARK + part);
         continue;
       }
-      const index = slot++;
-      if (part[0] === 'd') {
-        const column = own.offsets(offsets[index]!);
-        if (column !== undefined) {
-          template += `${MARK}d${form}${COLUMN_LETTERS[column]}${part.slice(2)}`;
-          continue;
-        }
-        values[index] = offsets[index]!.map((ms, i) => writeTime(form, this.#timeMsOf(order[places[i]!]!) + ms));
-      }
-      const constant = part.slice(part[0] === 'd' ? 2 : 1);
-      const found = slotValuesOf(values[index]!, compressor);
-      if (found.kind === 'constant') {
-        template += found.text + constant;
-        continue;
-      }
-      const column = found.kind === 's' ? own.texts(values[index]!) : own.numbers(values[index]!, found.numbers);
-      if (column === undefined) return undefined;
-      template += `${MARK}${found.kind}${COLUMN_LETTERS[column]}${constant}`;
+      const isTime = part[0] === 'd';
+      const own = values[index]!;
+      const behind = part.slice(isTime ? 2 : 1);
+      if (own.every((value) => value === own[0])) constant(own[0]! + behind);
+      else if (isTime) slots.push({ values: own, behind, time: { form: part[1]!, offsetsMs: offsets[index]! } });
+      else slots.push({ values: own, behind });
+      index += 1;
     }
-    own.commit();
-    return template;
+    return { head, slots };
   }
 }
 
