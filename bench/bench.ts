@@ -92,7 +92,7 @@ async function runSizes(options: BenchOptions): Promise<{ sizes: SizeResult[]; s
   for (const reason of skipped) say(`skipped: ${reason}`);
   if (sizes.length > 0) {
     say(
-      'Sizes as ratios raw to stored: ours by level, then baselines; vs -19: bytes of zstd -19 --long=27 to ours at heavy',
+      'Sizes as ratios raw to stored: ours as first written by level, once cold by layout, then baselines; vs -19: bytes of zstd -19 --long=27 to ours once cold',
     );
     say(
       `Speeds at level ${HOT_LEVEL} on one core: raw JSON to Parquet bytes (encode), Parquet bytes to columns (decode)`,

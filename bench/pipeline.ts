@@ -32,7 +32,7 @@ export interface RawBody {
   bytes: Uint8Array;
 }
 
-function defaultOf(path: string): unknown {
+export function defaultOf(path: string): unknown {
   const known = KNOWN_SETTINGS.find((setting) => setting.path === path);
   if (!known) throw new Error(`BUG: no setting ${path}`);
   return known.setting.defaultOf({ hostname: 'bench', cpuCount: 2 });

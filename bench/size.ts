@@ -1,6 +1,9 @@
 /** One row of the size table: a source stored as the product stores it, beside its baselines, read back and compared. */
+import type { BuiltSegment } from '../src/archive/segment-builder.ts';
+import type { Layout } from '../src/codec/codec.ts';
 import { createParquetCodec } from '../src/codec/parquet-codec.ts';
 import { SEGMENT_COLUMNS } from '../src/record/schema.ts';
+import { aged, COLD_LAYOUT } from './aging.ts';
 import { type Baselines, runBaselines } from './baselines.ts';
 import { type FormResult, measureForms } from './forms.ts';
 import { measure, type Samples, type Speed, speedOf } from './measure.ts';
@@ -26,8 +29,12 @@ export interface SizeResult {
   rawBytes: number;
   /** The source holds more than was taken. */
   isCapped: boolean;
-  /** Sum of the Parquet objects, by the level of `archive.compression`. */
+  /** Sum of the Parquet objects: `light` and `medium` as first written, `heavy` once upkeep has made them cold, with the default settings. */
   storedBytes: Record<Level, number>;
+  /** As first written at the level `heavy`. */
+  writtenHeavyBytes: number;
+  /** Cold, in the layout that is not the default's too. */
+  coldBytes: Record<Layout, number>;
   segments: number;
   baselines: Baselines;
   baselineMBps: Record<string, number>;
@@ -58,20 +65,35 @@ export async function measureSize(source: Source, options: SizeOptions): Promise
 
   const storedBytes = {} as Record<Level, number>;
   const cuts: Uint8Array[][] = [];
+  const hot: BuiltSegment[] = [];
   for (const level of LEVELS) {
     storedBytes[level] = 0;
     storeAll(bodies, codec, level, (segments) => {
       for (const { bytes } of segments) storedBytes[level] += bytes.byteLength;
-      if (level === HOT_LEVEL) cuts.push(segments.map(({ bytes }) => bytes));
+      if (level !== HOT_LEVEL) return;
+      hot.push(...segments);
+      cuts.push(segments.map(({ bytes }) => bytes));
     });
   }
+  const writtenHeavyBytes = storedBytes.heavy;
+  const coldBytes = {} as Record<Layout, number>;
+  const layouts = new Map<Layout, Uint8Array[]>();
+  for (const layout of ['plain', 'packed'] as const) {
+    const cold = await aged(hot, codec, layout);
+    layouts.set(layout, cold);
+    coldBytes[layout] = cold.reduce((sum, bytes) => sum + bytes.byteLength, 0);
+  }
+  storedBytes.heavy = coldBytes[COLD_LAYOUT];
   let items = 0;
   bodies.forEach((body, index) => {
     items += itemRows(decodeBody(body, index).batch);
   });
 
   const segments = cuts.flat();
-  const roundTripProblem = await checkCuts(codec, signal, cuts, bodies.length, sentItems);
+  let roundTripProblem = await checkCuts(codec, signal, cuts, bodies.length, sentItems);
+  for (const cold of layouts.values()) {
+    roundTripProblem ??= await checkCuts(codec, signal, [cold], bodies.length, sentItems);
+  }
 
   const baselines = await runBaselines(signal, raw, options.duckdb);
   const encode = await measure(() => storeAll(bodies, codec, HOT_LEVEL, () => {}), options);
@@ -90,6 +112,8 @@ export async function measureSize(source: Source, options: SizeOptions): Promise
     rawBytes,
     isCapped,
     storedBytes,
+    writtenHeavyBytes,
+    coldBytes,
     segments: segments.length,
     baselines: baselines.bytes,
     baselineMBps: baselines.mbPerSecond,

@@ -2,6 +2,7 @@
  * The reference pages as they follow from the code: what `npm run docs` writes and test/tidy/docs.test.ts compares. Each names the
  * table it comes from.
  */
+import { TIME_FORMS, writeTime } from '../src/codec/packed/time-forms.ts';
 import { configurationPage } from '../src/config/help.ts';
 import type { ColumnSchema } from '../src/core/columns.ts';
 import { SIGNALS } from '../src/core/envelope.ts';
@@ -58,11 +59,27 @@ const COLUMNS_END = '<!-- end of columns -->';
 /** The page is written by hand but for its column tables, which stand between two marks (added at the end where they lack). */
 export function segmentsPage(current: string | undefined): string {
   const part = `${COLUMNS_BEGIN}\n\n${columnsPart()}\n\n${COLUMNS_END}`;
-  const page = current ?? '# Segments\n';
+  const page = withTimeForms(current ?? '# Segments\n');
   const begin = page.indexOf(COLUMNS_BEGIN);
   const end = page.indexOf(COLUMNS_END);
   if (begin === -1 || end < begin) return `${page.trimEnd()}\n\n## Columns\n\n${part}\n`;
   return page.slice(0, begin) + part + page.slice(end + COLUMNS_END.length);
+}
+
+const FORMS_BEGIN = '<!-- time-forms: generated from src/codec/packed/time-forms.ts by `npm run docs`; do not edit -->';
+const FORMS_END = '<!-- end of time-forms -->';
+const EXAMPLE_MS = Date.UTC(2026, 8, 3, 7, 5, 9, 42);
+
+/** The table of the forms that times have in templates, where the page has its marks. */
+function withTimeForms(page: string): string {
+  const begin = page.indexOf(FORMS_BEGIN);
+  const end = page.indexOf(FORMS_END);
+  if (begin === -1 || end < begin) return page;
+  const rows = TIME_FORMS.map(
+    ({ letter, strftime }) => `| \`${letter}\` | \`${writeTime(letter, EXAMPLE_MS)}\` | \`${strftime}\` |`,
+  );
+  const table = ['| form | example | strftime |', '|---|---|---|', ...rows].join('\n');
+  return `${page.slice(0, begin)}${FORMS_BEGIN}\n\n${table}\n\n${page.slice(end)}`;
 }
 
 export interface ReferencePage {

@@ -8,7 +8,7 @@ import { targetOf } from '../config/storage.ts';
 import { upkeepRulesOf } from '../config/tiers.ts';
 import { systemClock } from '../core/clock.ts';
 import { messageOf } from '../core/errors.ts';
-import { KIB, MIB, ROW_GROUP_ROWS_MAX } from '../core/limits.ts';
+import { KIB, MERGE_DECODED_BYTES_MAX, MERGE_ROWS_MAX, ROW_GROUP_ROWS_MAX } from '../core/limits.ts';
 import { formatTable, humanBytes } from '../query/table.ts';
 import type { SegmentEntry, Tier } from '../store/commit-log.ts';
 import type { LiveSegments } from '../store/live-segments.ts';
@@ -29,8 +29,7 @@ const USAGE = `Usage: reductrai tier status|plan|run [--format table|ndjson]
 const LEASE_MS = 5 * 60_000;
 /** So many commit records are read in a second or two. */
 const RECORDS_PER_CHECKPOINT_MIN = 256;
-/** Decoded rows of one output; reading, sorting and encoding take some three times as much. */
-const MERGE_BOUNDS = { decodedBytesMax: 64 * MIB, rowsMax: 1_000_000 };
+const MERGE_BOUNDS = { decodedBytesMax: MERGE_DECODED_BYTES_MAX, rowsMax: MERGE_ROWS_MAX };
 
 export async function runTier(args: string[], io: CliIo, settingsOf: () => Settings): Promise<number> {
   let parsed: ReturnType<typeof parse>;

@@ -27,6 +27,11 @@ export class ByteWriter {
     return new Uint8Array(this.#bytes.buffer.transfer(this.length));
   }
 
+  /** Lets go of what was written at once: it may be large. The writer is used up. */
+  release(): void {
+    letGo(this.#bytes);
+  }
+
   /** A view of what was written; good until the next write. */
   view(start = 0, end = this.length): Buffer {
     return this.#bytes.subarray(start, end);

@@ -3,6 +3,9 @@
  * objects that are equal to the ones it may have written before a crash. All versions are readable, one is writable.
  */
 import type { ColumnBatch, ColumnSchema } from '../core/columns.ts';
+import type { Layout } from './packed/layout.ts';
+
+export type { Layout } from './packed/layout.ts';
 
 /** Written into the footer's key-value metadata under `FORMAT_KEY`. */
 export const SEGMENT_FORMAT = '1';
@@ -14,7 +17,15 @@ export interface EncodeOptions {
   rowGroupRowsMax: number;
   /** Key-value metadata of the footer, besides `reductrai.format`. */
   metadata: Record<string, string>;
+  /**
+   * `plain` where not set. `packed`: texts as templates and what varies in them, which costs time; where there is nothing to pack, and where it
+   * would not be smaller by `PACKED_GAIN_MIN`, the segment is plain all the same.
+   */
+  layout?: Layout;
 }
+
+/** What packing must save of the plain size. */
+export const PACKED_GAIN_MIN = 0.1;
 
 export interface DecodedSegment {
   metadata: Record<string, string>;
@@ -23,6 +34,8 @@ export interface DecodedSegment {
 
 export interface Codec {
   encode(schema: readonly ColumnSchema[], batch: ColumnBatch, options: EncodeOptions): Uint8Array;
-  /** Throws ProxyError SEGMENT_UNREADABLE. Columns absent from the file come back as nulls; unknown ones are left out. */
+  /**
+   * Throws ProxyError SEGMENT_UNREADABLE. Rows of a packed segment come in the order in which they were received, whatever that was in the
+   * batch it was made of. Columns absent from the file come back as nulls; unknown ones are left out. */
   decode(schema: readonly ColumnSchema[], segment: Uint8Array): Promise<DecodedSegment>;
 }

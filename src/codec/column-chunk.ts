@@ -4,7 +4,7 @@
  */
 import type { Column, ColumnSchema } from '../core/columns.ts';
 import { ByteWriter } from './byte-writer.ts';
-import { PAGE_ROWS_MAX, presenceOf, valuesOf } from './column-values.ts';
+import { PAGE_ROWS_MAX, type Presence, presenceOf, type Values, valuesOf } from './column-values.ts';
 import type { Compressor } from './compressor.ts';
 import { ENCODING, writeHybrid } from './encodings.ts';
 import { i32, struct, type ThriftStruct, type ThriftValue, writeStruct } from './thrift.ts';
@@ -33,6 +33,7 @@ export interface WrittenChunk {
   uncompressedBytes: number;
 }
 
+/** `isThorough`: written in every way that makes sense, of which the smallest stays. */
 export function writeChunk(
   out: ByteWriter,
   schema: ColumnSchema,
@@ -40,15 +41,44 @@ export function writeChunk(
   start: number,
   end: number,
   compressor: Compressor,
+  isThorough = false,
 ): WrittenChunk {
-  const offsetAtStart = out.length;
   const present = presenceOf(column, start, end);
   if (present.nullCount > 0 && !schema.nullable) throw new Error(`BUG: null in column ${schema.name}`);
-  const values = valuesOf(schema, column, start, end, present, compressor);
+  const ways = valuesOf(schema, column, start, end, present, compressor, isThorough);
+  const [only] = ways;
+  if (ways.length === 1) return writeValues(out, 0, only!, schema, present, end - start, compressor);
+  let best: { bytes: ByteWriter; written: WrittenChunk } | undefined;
+  for (const values of ways) {
+    const bytes = new ByteWriter();
+    const written = writeValues(bytes, out.length, values, schema, present, end - start, compressor);
+    if (best && bytes.length >= best.bytes.length) {
+      bytes.release();
+      continue;
+    }
+    best?.bytes.release();
+    best = { bytes, written };
+  }
+  out.bytes(best!.bytes.view());
+  best!.bytes.release();
+  return best!.written;
+}
+
+/** `base`: where `out` will begin in the file. */
+function writeValues(
+  out: ByteWriter,
+  base: number,
+  values: Values,
+  schema: ColumnSchema,
+  present: Presence,
+  rows: number,
+  compressor: Compressor,
+): WrittenChunk {
+  const offsetAtStart = out.length;
   let uncompressedBytes = 0;
   let dictionaryOffset: number | undefined;
   if (values.dictionary) {
-    dictionaryOffset = out.length;
+    dictionaryOffset = base + out.length;
     const { bytes, count } = values.dictionary;
     const header: ThriftStruct = [
       [1, i32(count)],
@@ -56,9 +86,8 @@ export function writeChunk(
     ];
     uncompressedBytes += writePage(out, DICTIONARY_PAGE, 7, header, bytes, compressor);
   }
-  const dataOffset = out.length;
+  const dataOffset = base + out.length;
   const page = new ByteWriter();
-  const rows = end - start;
   let row = 0;
   let valueAt = 0;
   do {
@@ -88,6 +117,7 @@ export function writeChunk(
     row = rowEnd;
     valueAt = valueEnd;
   } while (row < rows);
+  page.release();
 
   const encodings = values.dictionary
     ? [ENCODING.plain, ENCODING.rle, values.encoding]

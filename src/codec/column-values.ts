@@ -19,6 +19,8 @@ import {
 /** Uncompressed size at which a page is closed. Large: compression sees more, and nothing is read row by row. */
 export const PAGE_ROWS_MAX = 128 * 1024;
 const PAGE_TEXT_BYTES_MAX = 4 * 1024 * 1024;
+/** Where the smallest file counts, not the memory of its readers. */
+const PAGE_TEXT_BYTES_THOROUGH_MAX = 16 * 1024 * 1024;
 const SAMPLE_VALUES = 4096;
 /** A dictionary must save at least this share of the plain size. */
 const DICTIONARY_GAIN = 0.9;
@@ -65,6 +67,7 @@ function presenceBy(count: number, isNull: (i: number) => boolean): Presence {
   return { isPresent, nullCount };
 }
 
+/** One way of writing the values; `isThorough`: all that may turn out to be the smallest. */
 export function valuesOf(
   schema: ColumnSchema,
   column: Column,
@@ -72,19 +75,20 @@ export function valuesOf(
   end: number,
   present: Presence,
   compressor: Compressor,
-): Values {
-  if ('ids' in column) return textValues(schema, column, start, end, present);
+  isThorough: boolean,
+): Values[] {
+  if ('ids' in column) return textValues(schema, column, start, end, present, isThorough);
   const count = end - start - present.nullCount;
   if (column.kind === 'int32') {
     const values = compact(column.values, new Int32Array(count), start, end, present);
-    return intValues(values);
+    return intValues(values, isThorough);
   }
   if (column.kind === 'double') {
     const bits = compact(bitsOf(column.values), new BigInt64Array(count), start, end, present);
-    return doubleValues(new Float64Array(bits.buffer), compressor);
+    return [doubleValues(new Float64Array(bits.buffer), compressor)];
   }
   const values = compact(column.values, new BigInt64Array(count), start, end, present);
-  return longValues(values, schema.unsigned === true, compressor);
+  return longValues(values, schema.unsigned === true, compressor, isThorough);
 }
 
 /** The same memory as 64-bit integers: moving a double as a number may lose a NaN's payload. */
@@ -121,7 +125,7 @@ function bytesOf(array: Float64Array | BigInt64Array | Int32Array): Buffer {
   return Buffer.from(array.buffer, array.byteOffset, array.byteLength);
 }
 
-function intValues(values: Int32Array): Values {
+function intValues(values: Int32Array, isThorough: boolean): Values[] {
   let min: number | undefined;
   let max: number | undefined;
   for (const value of values) {
@@ -129,20 +133,69 @@ function intValues(values: Int32Array): Values {
     if (max === undefined || value > max) max = value;
   }
   const isDelta = canWriteDeltas32(values);
+  const statistics =
+    min === undefined || max === undefined
+      ? {}
+      : { min: bytesOf(Int32Array.of(min)), max: bytesOf(Int32Array.of(max)) };
+  const plain: Values = {
+    encoding: ENCODING.plain,
+    write: (page, from, to) => page.bytes(bytesOf(values.subarray(from, to))),
+    pageValuesMax: PAGE_ROWS_MAX,
+    ...statistics,
+  };
+  if (!isDelta) return [plain];
+  const deltas = (isAligned: boolean): Values => ({
+    encoding: ENCODING.deltaBinaryPacked,
+    write: (page, from, to) => writeDeltas32(page, values.subarray(from, to), to - from, isAligned),
+    pageValuesMax: PAGE_ROWS_MAX,
+    ...statistics,
+  });
+  if (!isThorough) return [deltas(false)];
+  return [deltas(false), deltas(true), plain, ...numberDictionaries(values, plain)];
+}
+
+/** Few numbers that come up again and again: ids as narrow as they can be, and of whole bytes. */
+function numberDictionaries(values: Int32Array | BigInt64Array, plain: Values): Values[] {
+  const distinctMax = Math.min(65_536, Math.floor(values.length / 4));
+  const known = new Map<number | bigint, number>();
+  const ids = new Uint32Array(values.length);
+  for (let i = 0; i < values.length; i++) {
+    const value = values[i]!;
+    let id = known.get(value);
+    if (id === undefined) {
+      if (known.size >= distinctMax) return [];
+      id = known.size;
+      known.set(value, id);
+    }
+    ids[i] = id;
+  }
+  const entries = [...known.keys()];
+  const array =
+    values instanceof Int32Array ? Int32Array.from(entries as number[]) : BigInt64Array.from(entries as bigint[]);
+  const dictionary = { bytes: bytesOf(array), count: entries.length };
+  return widthsOf(entries.length).map((width) => ({ ...plain, ...ofDictionary(ids, width, dictionary) }));
+}
+
+/** Bits of an id: as few as it takes, and the next whole byte. */
+function widthsOf(count: number): number[] {
+  const width = bitWidth(count - 1);
+  const aligned = (width + 7) & ~7;
+  return aligned === width ? [width] : [width, aligned];
+}
+
+function ofDictionary(ids: Uint32Array, width: number, dictionary: NonNullable<Values['dictionary']>) {
   return {
-    encoding: isDelta ? ENCODING.deltaBinaryPacked : ENCODING.plain,
-    write: (page, from, to) => {
-      if (isDelta) writeDeltas32(page, values.subarray(from, to), to - from);
-      else page.bytes(bytesOf(values.subarray(from, to)));
+    encoding: ENCODING.rleDictionary,
+    dictionary,
+    write: (page: ByteWriter, from: number, to: number) => {
+      page.byte(width);
+      writeHybrid(page, ids.subarray(from, to), to - from, width);
     },
     pageValuesMax: PAGE_ROWS_MAX,
-    ...(min === undefined || max === undefined
-      ? {}
-      : { min: bytesOf(Int32Array.of(min)), max: bytesOf(Int32Array.of(max)) }),
   };
 }
 
-function longValues(values: BigInt64Array, unsigned: boolean, compressor: Compressor): Values {
+function longValues(values: BigInt64Array, unsigned: boolean, compressor: Compressor, isThorough: boolean): Values[] {
   let statistics = {};
   if (!unsigned && values.length > 0) {
     const [min, max] = rangeOf(values);
@@ -154,20 +207,23 @@ function longValues(values: BigInt64Array, unsigned: boolean, compressor: Compre
     pageValuesMax: PAGE_ROWS_MAX,
     ...statistics,
   };
-  const probe = new ByteWriter();
-  if (!writeDeltas64(probe, values)) return plain;
-  const sample = values.subarray(0, SAMPLE_VALUES);
-  const sampled = new ByteWriter();
-  writeDeltas64(sampled, sample);
-  if (compressor.compress(sampled.view()).byteLength > compressor.compress(bytesOf(sample)).byteLength) return plain;
-  return {
+  const deltas = (isAligned: boolean): Values => ({
     encoding: ENCODING.deltaBinaryPacked,
     write: (page, from, to) => {
-      if (!writeDeltas64(page, values.subarray(from, to))) throw new Error('BUG: deltas no longer fit');
+      if (!writeDeltas64(page, values.subarray(from, to), isAligned)) throw new Error('BUG: deltas no longer fit');
     },
     pageValuesMax: PAGE_ROWS_MAX,
     ...statistics,
-  };
+  });
+  const others = isThorough ? [plain, ...numberDictionaries(values, plain)] : [];
+  const probe = new ByteWriter();
+  if (!writeDeltas64(probe, values)) return isThorough ? others : [plain];
+  if (isThorough) return [deltas(false), deltas(true), ...others];
+  const sample = values.subarray(0, SAMPLE_VALUES);
+  const sampled = new ByteWriter();
+  writeDeltas64(sampled, sample);
+  if (compressor.compress(sampled.view()).byteLength > compressor.compress(bytesOf(sample)).byteLength) return [plain];
+  return [deltas(false)];
 }
 
 /** Indexes of the smallest and the largest. */
@@ -274,7 +330,8 @@ function textValues(
   start: number,
   end: number,
   present: Presence,
-): Values {
+  isThorough: boolean,
+): Values[] {
   const { ids, offsets, bytes } = column;
   const count = end - start - present.nullCount;
   const local = new Uint32Array(count);
@@ -302,6 +359,7 @@ function textValues(
   const statistics = schema.kind === 'string' && !schema.json ? textStatistics(used, entry) : {};
   const width = bitWidth(used.length - 1);
   const packedBytes = dictionaryBytes + (count * width) / 8;
+  const found: Values[] = [];
   if (count > 0 && packedBytes < plainBytes * DICTIONARY_GAIN) {
     const dictionary = new ByteWriter(dictionaryBytes + 16);
     for (const id of used) {
@@ -309,29 +367,44 @@ function textValues(
       dictionary.uint32(value.byteLength);
       dictionary.bytes(value);
     }
-    return {
-      encoding: ENCODING.rleDictionary,
-      dictionary: { bytes: dictionary.view(), count: used.length },
-      write: (page, from, to) => {
-        page.byte(width);
-        writeHybrid(page, local.subarray(from, to), to - from, width);
-      },
-      pageValuesMax: PAGE_ROWS_MAX,
-      ...statistics,
-    };
+    const page = { bytes: dictionary.view(), count: used.length };
+    for (const bits of isThorough ? widthsOf(used.length) : [width]) {
+      found.push({ ...ofDictionary(local, bits, page), ...statistics });
+    }
+    if (!isThorough) return found;
   }
   const averageBytes = Math.max(1, plainBytes / Math.max(1, count));
-  return {
-    encoding: ENCODING.deltaLengthByteArray,
-    write: (page, from, to) => {
-      const lengths = new Int32Array(to - from);
-      for (let i = from; i < to; i++) lengths[i - from] = entry(used[local[i]!]!).byteLength;
-      writeDeltas32(page, lengths, lengths.length);
-      for (let i = from; i < to; i++) page.bytes(entry(used[local[i]!]!));
-    },
-    pageValuesMax: Math.max(1, Math.floor(PAGE_TEXT_BYTES_MAX / averageBytes)),
-    ...statistics,
-  };
+  const pageBytesMax = isThorough ? PAGE_TEXT_BYTES_THOROUGH_MAX : PAGE_TEXT_BYTES_MAX;
+  const pageValuesMax = Math.max(1, Math.floor(pageBytesMax / averageBytes));
+  const entryAt = (i: number): Uint8Array => entry(used[local[i]!]!);
+  for (const isAligned of isThorough ? [false, true] : [false]) {
+    found.push({
+      encoding: ENCODING.deltaLengthByteArray,
+      write: (page, from, to) => {
+        const lengths = new Int32Array(to - from);
+        for (let i = from; i < to; i++) lengths[i - from] = entryAt(i).byteLength;
+        writeDeltas32(page, lengths, lengths.length, isAligned);
+        for (let i = from; i < to; i++) page.bytes(entryAt(i));
+      },
+      pageValuesMax,
+      ...statistics,
+    });
+  }
+  if (isThorough) {
+    found.push({
+      encoding: ENCODING.plain,
+      write: (page, from, to) => {
+        for (let i = from; i < to; i++) {
+          const value = entryAt(i);
+          page.uint32(value.byteLength);
+          page.bytes(value);
+        }
+      },
+      pageValuesMax,
+      ...statistics,
+    });
+  }
+  return found;
 }
 
 /** Smallest and largest text in byte order; none when one of them is long. */

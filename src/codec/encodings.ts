@@ -75,7 +75,7 @@ const DELTA_MAX = 2 ** 51;
  * DELTA_BINARY_PACKED of 64-bit numbers. Returns false (and leaves the writer as it was) when neighbours are further apart
  * than 2^51: such values are random by nature and go plain.
  */
-export function writeDeltas64(writer: ByteWriter, values: BigInt64Array): boolean {
+export function writeDeltas64(writer: ByteWriter, values: BigInt64Array, isAligned = false): boolean {
   const count = values.length;
   const halves = new Int32Array(values.buffer, values.byteOffset, count * 2);
   const deltas = new Float64Array(Math.max(count - 1, 0));
@@ -86,7 +86,7 @@ export function writeDeltas64(writer: ByteWriter, values: BigInt64Array): boolea
     if (delta > DELTA_MAX || delta < -DELTA_MAX) return false;
     deltas[i - 1] = delta;
   }
-  writeDeltaBlocks(writer, count, count > 0 ? values[0]! : 0n, deltas);
+  writeDeltaBlocks(writer, count, count > 0 ? values[0]! : 0n, deltas, isAligned);
   return true;
 }
 
@@ -99,13 +99,23 @@ export function canWriteDeltas32(values: Int32Array): boolean {
   return true;
 }
 
-export function writeDeltas32(writer: ByteWriter, values: ArrayLike<number>, count: number): void {
+export function writeDeltas32(writer: ByteWriter, values: ArrayLike<number>, count: number, isAligned = false): void {
   const deltas = new Float64Array(Math.max(count - 1, 0));
   for (let i = 1; i < count; i++) deltas[i - 1] = values[i]! - values[i - 1]!;
-  writeDeltaBlocks(writer, count, BigInt(count > 0 ? values[0]! : 0), deltas);
+  writeDeltaBlocks(writer, count, BigInt(count > 0 ? values[0]! : 0), deltas, isAligned);
 }
 
-function writeDeltaBlocks(writer: ByteWriter, count: number, first: bigint, deltas: Float64Array): void {
+/**
+ * Aligned: widths of whole bytes, and no smallest step taken off where steps are not negative. Equal steps are then equal bytes, which zstd
+ * makes more of than of packed bits.
+ */
+function writeDeltaBlocks(
+  writer: ByteWriter,
+  count: number,
+  first: bigint,
+  deltas: Float64Array,
+  isAligned: boolean,
+): void {
   writer.varint(BLOCK);
   writer.varint(MINI_BLOCKS);
   writer.varint(count);
@@ -115,6 +125,7 @@ function writeDeltaBlocks(writer: ByteWriter, count: number, first: bigint, delt
     const size = Math.min(BLOCK, deltas.length - start);
     let min = deltas[start]!;
     for (let i = 1; i < size; i++) if (deltas[start + i]! < min) min = deltas[start + i]!;
+    if (isAligned && min > 0) min = 0;
     block.fill(0);
     for (let i = 0; i < size; i++) block[i] = deltas[start + i]! - min;
     writer.zigzag(min);
@@ -122,7 +133,8 @@ function writeDeltaBlocks(writer: ByteWriter, count: number, first: bigint, delt
     for (let mini = 0; mini < MINI_BLOCKS; mini++) {
       let max = 0;
       for (let i = mini * MINI; i < (mini + 1) * MINI; i++) if (block[i]! > max) max = block[i]!;
-      widths.push(bitWidth(max));
+      const width = bitWidth(max);
+      widths.push(isAligned ? Math.min(53, (width + 7) & ~7) : width);
     }
     for (const width of widths) writer.byte(width);
     for (let mini = 0; mini < MINI_BLOCKS; mini++) {

@@ -4,9 +4,11 @@
  */
 import { type FileMetaData, parquetMetadata, parquetRead } from 'hyparquet';
 import zstd from 'zstd-napi/binding.js';
-import { type Column, type ColumnSchema, NULL_ID } from '../core/columns.ts';
+import { type Column, type ColumnBatch, type ColumnSchema, NULL_ID } from '../core/columns.ts';
 import { ProxyError } from '../core/errors.ts';
 import { type DecodedSegment, FORMAT_KEY, SEGMENT_FORMAT } from './codec.ts';
+import { LAYOUT_KEY, PACKED_LAYOUT } from './packed/layout.ts';
+import { fromPacked, packedSchema } from './packed/packed-layout.ts';
 
 const context = new zstd.DCtx();
 
@@ -36,9 +38,24 @@ export async function decodeSegment(schema: readonly ColumnSchema[], segment: Ui
   if (metadata[FORMAT_KEY] !== SEGMENT_FORMAT) {
     throw new ProxyError('SEGMENT_UNREADABLE', `unknown format ${metadata[FORMAT_KEY] ?? '(none)'}`);
   }
+  const layout = metadata[LAYOUT_KEY];
+  if (layout !== undefined && layout !== PACKED_LAYOUT) {
+    throw new ProxyError('SEGMENT_UNREADABLE', `unknown layout ${layout}`);
+  }
+  const stored = new Set(footerData.schema.slice(1).map((element) => element.name));
+  if (layout === undefined) return { metadata, batch: await readColumns(schema, file, footerData, stored) };
+  const batch = await readColumns([...schema, ...packedSchema(stored)], file, footerData, stored);
+  return { metadata, batch: fromPacked(schema, batch) };
+}
+
+async function readColumns(
+  schema: readonly ColumnSchema[],
+  file: ArrayBuffer,
+  footerData: FileMetaData,
+  stored: ReadonlySet<string>,
+): Promise<ColumnBatch> {
   const rowCount = Number(footerData.num_rows);
   readDoublesAsBits(footerData);
-  const stored = new Set(footerData.schema.slice(1).map((element) => element.name));
   const wanted = schema.filter((column) => stored.has(column.name));
   const fillers = new Map(schema.map((column) => [column.name, createFiller(column, rowCount)]));
   if (rowCount > 0) {
@@ -54,7 +71,7 @@ export async function decodeSegment(schema: readonly ColumnSchema[], segment: Ui
   }
   const columns: Record<string, Column> = {};
   for (const column of schema) columns[column.name] = fillers.get(column.name)!.finish();
-  return { metadata, batch: { rowCount, columns } };
+  return { rowCount, columns };
 }
 
 /** Doubles are read as 64-bit integers, which have the same layout: numbers on their way could lose a NaN's payload. */

@@ -316,6 +316,11 @@ export const SETTINGS = {
       default: 'none',
       help: 'Roll-up of metrics beside the points, made when small segments are merged; `none` or a window such as `1m`.',
     }),
+    layout: choice(['plain', 'packed'], {
+      env: ['STORAGE_HOT_LAYOUT'],
+      default: 'plain',
+      help: 'Of segments that are merged in the hot tier; new ones are always `plain`. `packed`: texts of logs as templates and what varies in them, parents of spans as references; where that is smaller by a tenth.',
+    }),
     type: choice(['local', 's3', 'gcs', 'azure'], {
       env: ['STORAGE_HOT_TYPE'],
       default: 'local',
@@ -343,6 +348,11 @@ export const SETTINGS = {
       env: ['STORAGE_WARM_AGGREGATION'],
       default: '5m',
       help: 'Window of the roll-up of metrics (view `rollups`) beside the points; or `none`.',
+    }),
+    layout: choice(['plain', 'packed'], {
+      env: ['STORAGE_WARM_LAYOUT'],
+      default: 'plain',
+      help: 'Of segments that come into the warm tier. `packed`: texts of logs as templates and what varies in them, parents of spans as references; where that is smaller by a tenth.',
     }),
     raw: boolean({
       env: ['STORAGE_WARM_RAW'],
@@ -376,6 +386,11 @@ export const SETTINGS = {
       env: ['STORAGE_COLD_AGGREGATION'],
       default: '1h',
       help: 'Window of the roll-up of metrics (view `rollups`) beside the points; or `none`.',
+    }),
+    layout: choice(['plain', 'packed'], {
+      env: ['STORAGE_COLD_LAYOUT'],
+      default: 'packed',
+      help: 'Of segments that come into the cold tier. `packed`: texts of logs as templates and what varies in them, parents of spans as references; where that is smaller by a tenth.',
     }),
     raw: boolean({
       env: ['STORAGE_COLD_RAW'],

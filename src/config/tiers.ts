@@ -1,5 +1,7 @@
 /** How data ages under these settings. */
+
 import type { RollupRule, UpkeepRules } from '../archive/upkeep/plan.ts';
+import type { Layout } from '../codec/codec.ts';
 import { SIGNALS } from '../core/envelope.ts';
 import { ZSTD_LEVELS } from './declaration.ts';
 import type { Settings } from './registry.ts';
@@ -15,12 +17,14 @@ export function upkeepRulesOf({ storageHot, storageWarm, storageCold, cleanup }:
     tier: 'hot' as const,
     days: storageHot.retentionDays,
     zstdLevel: ZSTD_LEVELS.medium,
+    layout: storageHot.layout as Layout,
     ...rollupOf(storageHot.aggregation, true),
   };
   const warm = {
     tier: 'warm' as const,
     days: storageWarm.retentionDays,
     zstdLevel: ZSTD_LEVELS.heavy,
+    layout: storageWarm.layout as Layout,
     ...classOf(storageWarm),
     ...rollupOf(storageWarm.aggregation, storageWarm.raw),
   };
@@ -28,6 +32,7 @@ export function upkeepRulesOf({ storageHot, storageWarm, storageCold, cleanup }:
     tier: 'cold' as const,
     days: storageCold.retentionDays,
     zstdLevel: storageCold.compressionLevel,
+    layout: storageCold.layout as Layout,
     ...classOf(storageCold),
     ...rollupOf(storageCold.aggregation, storageCold.raw),
   };

@@ -16,5 +16,8 @@ export const WORKER_NICENESS = 5;
 
 /** Rows of one row group of a segment: what a reader must take at once. */
 export const ROW_GROUP_ROWS_MAX = 256 * 1024;
+/** Decoded rows of one output of a merge; reading, sorting and encoding take some three times as much. */
+export const MERGE_DECODED_BYTES_MAX = 64 * MIB;
+export const MERGE_ROWS_MAX = 1_000_000;
 /** Hours of one flush that get a segment of their own: old and odd timestamps cannot make thousands of small objects. */
 export const HOURS_PER_FLUSH_MAX = 6;

@@ -8,6 +8,7 @@
 import { SIGNALS, type Signal } from '../core/envelope.ts';
 import type { Catalogue, SegmentFilter } from './catalogue.ts';
 import { type DuckDb, openDuckDb, type QueryResult } from './duckdb.ts';
+import { filesByLayout } from './layouts.ts';
 import { MACROS, ROLLUPS_VIEW, rollupViewsSql, VIEW_NAMES, viewsSql } from './views.ts';
 
 export type { QueryResult } from './duckdb.ts';
@@ -58,16 +59,17 @@ interface Source {
   keys: string[];
   emptySql: string[];
   /** Once the files are there. */
-  sql: () => string[];
+  sql: (database: DuckDb) => Promise<string[]>;
 }
 
 function sourcesOf(catalogue: Catalogue, pathOf: (key: string) => string, filter: SegmentFilter): Source[] {
   const entriesOf = (signal: Signal, kind: 'sent' | 'rollup') =>
     filter.signal === undefined || filter.signal === signal ? catalogue.segments({ ...filter, signal, kind }) : [];
   const sources: Source[] = SIGNALS.map((signal) => {
-    const keys = entriesOf(signal, 'sent').map(({ key }) => key);
-    const sql = () => viewsSql(signal, keys.map(pathOf), filter);
-    return { view: VIEW_NAMES[signal], keys, emptySql: viewsSql(signal, []), sql };
+    const entries = entriesOf(signal, 'sent');
+    const keys = entries.map(({ key }) => key);
+    const sql = async (database: DuckDb) => viewsSql(signal, await filesByLayout(database, entries, pathOf), filter);
+    return { view: VIEW_NAMES[signal], keys, emptySql: viewsSql(signal, { plain: [], packed: [] }), sql };
   });
   const rollups = entriesOf('metrics', 'rollup');
   const byWindow = Map.groupBy(rollups, ({ rollup }) => rollup!.everyMs);
@@ -76,7 +78,7 @@ function sourcesOf(catalogue: Catalogue, pathOf: (key: string) => string, filter
     view: ROLLUPS_VIEW,
     keys: rollups.map(({ key }) => key),
     emptySql: rollupViewsSql(new Map()),
-    sql: () => rollupViewsSql(files(), filter),
+    sql: async () => rollupViewsSql(files(), filter),
   });
   return sources;
 }
@@ -88,7 +90,7 @@ function createEngine(database: DuckDb, sources: readonly Source[], { ready, rel
       for (const source of sources) {
         if (attached.has(source) || !mentions(sql, source.view)) continue;
         await ready?.(source.keys);
-        for (const view of source.sql()) await database.run(view);
+        for (const view of await source.sql(database)) await database.run(view);
         attached.add(source);
       }
       return database.read(sql);

@@ -16,7 +16,8 @@ import type { DuckDb } from './duckdb.ts';
 import { openDuckDb } from './duckdb.ts';
 import type { EngineOptions } from './engine.ts';
 import { planExport } from './export-plan.ts';
-import { IS_ITEM, relationSql, timeConditions, WHOLE_KINDS } from './views.ts';
+import { filesByLayout } from './layouts.ts';
+import { IS_ITEM, relationSql, type SegmentFiles, timeConditions, WHOLE_KINDS } from './views.ts';
 
 export interface ExportOptions extends EngineOptions {
   signal: Signal;
@@ -51,7 +52,7 @@ export async function* exportItems(options: ExportOptions): AsyncGenerator<strin
     for (const batch of batches) {
       const keys = batch.map((entry) => entry.key);
       await ready?.(keys);
-      yield* exportBatch(database, keys.map(pathOf), options);
+      yield* exportBatch(database, await filesByLayout(database, batch, pathOf), options);
       await release?.(keys);
     }
   } finally {
@@ -59,16 +60,12 @@ export async function* exportItems(options: ExportOptions): AsyncGenerator<strin
   }
 }
 
-async function* exportBatch(
-  database: DuckDb,
-  paths: readonly string[],
-  options: ExportOptions,
-): AsyncGenerator<string> {
+async function* exportBatch(database: DuckDb, files: SegmentFiles, options: ExportOptions): AsyncGenerator<string> {
   const { signal, includeAll = false, render = RENDER } = options;
   const columns = SEGMENT_COLUMNS[signal];
   const rowOf = rowReader(columns);
   let item: Row[] = [];
-  for await (const chunk of database.rows(batchSql(paths, options))) {
+  for await (const chunk of database.rows(batchSql(options))) {
     for (const values of chunk) {
       const row = rowOf(values);
       if (item.length > 0 && !isSameItem(item[0]!, row)) {
@@ -80,7 +77,7 @@ async function* exportBatch(
   }
   if (item.length > 0) yield textOf(item, render[signal]);
 
-  function batchSql(files: readonly string[], { filter = {} }: ExportOptions): string {
+  function batchSql({ filter = {} }: ExportOptions): string {
     const relation = relationSql(signal, files);
     const range = timeConditions(signal, filter);
     const conditions = includeAll ? [] : [IS_ITEM];

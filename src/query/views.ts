@@ -10,6 +10,7 @@ import type { Signal } from '../core/envelope.ts';
 import { ROLLUP_COLUMNS, SERIES_TEXTS } from '../record/rollup-schema.ts';
 import { SEGMENT_COLUMNS } from '../record/schema.ts';
 import { pathLiteral } from './duckdb.ts';
+import { packedSqlColumns, unpackedSql } from './packed-sql.ts';
 
 export const VIEW_NAMES: Record<Signal, string> = {
   metrics: 'metrics',
@@ -44,16 +45,36 @@ const TYPES: Record<ColumnSchema['kind'], string> = {
 
 const quoted = (name: string): string => `"${name}"`;
 
+/** Files of one signal. */
+export interface SegmentFiles {
+  plain: readonly string[];
+  /** In the packed layout (layouts.ts tells them). */
+  packed: readonly string[];
+}
+
 /** All rows of these files with exactly the signal's columns; columns that a file lacks are null. */
-export function relationSql(signal: Signal, paths: readonly string[]): string {
-  return relationOf(SEGMENT_COLUMNS[signal], paths);
+export function relationSql(signal: Signal, { plain, packed }: SegmentFiles): string {
+  const columns = SEGMENT_COLUMNS[signal];
+  if (packed.length === 0) return relationOf(columns, plain);
+  const extra = [
+    ...packedSqlColumns(columns),
+    { name: 'filename', type: 'VARCHAR' },
+    { name: 'file_row_number', type: 'BIGINT' },
+  ];
+  const files = `read_parquet([${packed.map(pathLiteral).join(',')}], union_by_name = true, hive_partitioning = false, filename = true, file_row_number = true)`;
+  const unpacked = unpackedSql(columns, `SELECT * FROM ${files} UNION ALL BY NAME ${nothingSql(columns, extra)}`);
+  return plain.length === 0 ? unpacked : `${relationOf(columns, plain)} UNION ALL (${unpacked})`;
+}
+
+/** No rows, with these columns in their types. */
+function nothingSql(columns: readonly ColumnSchema[], extra: readonly { name: string; type: string }[] = []): string {
+  const typed = columns.map(({ name, kind, unsigned }) => ({ name, type: unsigned ? 'UBIGINT' : TYPES[kind] }));
+  const nulls = [...typed, ...extra].map(({ name, type }) => `CAST(NULL AS ${type}) AS ${quoted(name)}`);
+  return `SELECT ${nulls.join(', ')} WHERE false`;
 }
 
 function relationOf(columns: readonly ColumnSchema[], paths: readonly string[]): string {
-  const nulls = columns.map((column) => {
-    return `CAST(NULL AS ${column.unsigned ? 'UBIGINT' : TYPES[column.kind]}) AS ${quoted(column.name)}`;
-  });
-  const nothing = `SELECT ${nulls.join(', ')} WHERE false`;
+  const nothing = nothingSql(columns);
   if (paths.length === 0) return nothing;
   const files = `read_parquet([${paths.map(pathLiteral).join(',')}], union_by_name = true, hive_partitioning = false)`;
   const names = columns.map((column) => quoted(column.name)).join(', ');
@@ -76,12 +97,12 @@ export function timeConditions(signal: Signal, { fromMs, toMs }: TimeRange): str
 }
 
 /** `CREATE OR REPLACE VIEW`s of one signal over these files. */
-export function viewsSql(signal: Signal, paths: readonly string[], range: TimeRange = {}): string[] {
+export function viewsSql(signal: Signal, files: SegmentFiles, range: TimeRange = {}): string[] {
   const name = VIEW_NAMES[signal];
   const conditions = timeConditions(signal, range);
   const where = conditions.length === 0 ? '' : ` WHERE ${conditions.join(' AND ')}`;
   return [
-    `CREATE OR REPLACE VIEW ${name}_raw AS SELECT * FROM (${relationSql(signal, paths)})${where}`,
+    `CREATE OR REPLACE VIEW ${name}_raw AS SELECT * FROM (${relationSql(signal, files)})${where}`,
     `CREATE OR REPLACE VIEW ${name} AS SELECT ${FRIENDLY[signal].join(', ')} FROM ${name}_raw WHERE ${IS_ITEM}`,
   ];
 }

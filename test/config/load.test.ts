@@ -255,7 +255,7 @@ describe('accepted names', () => {
       'CLEANUP_SCHEDULE NEW_RELIC_API_KEY OTLP_ENDPOINT PROMETHEUS_ENDPOINT DURABILITY SEAL_KEY',
       'DATADOG_API_KEY_FILE S3_SECRET_KEY_FILE SEAL_KEY_FILE',
       ...['HOT', 'WARM', 'COLD'].flatMap((tier) =>
-        ['ENABLED', 'RETENTION_DAYS', 'PATH', 'AGGREGATION', 'TYPE'].map((name) => `STORAGE_${tier}_${name}`),
+        ['ENABLED', 'RETENTION_DAYS', 'PATH', 'AGGREGATION', 'LAYOUT', 'TYPE'].map((name) => `STORAGE_${tier}_${name}`),
       ),
     ].flatMap((line) => line.split(' '));
     expect(names.filter((name) => !KNOWN_ENV.has(name))).toEqual([]);

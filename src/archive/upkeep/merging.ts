@@ -47,8 +47,8 @@ export async function* mergeSegments(
   bounds: MergeBounds,
 ): AsyncGenerator<Merged> {
   const schema = job.inputEveryMs === undefined ? SEGMENT_COLUMNS[job.signal] : ROLLUP_COLUMNS;
-  // Beside many short series their roll-up takes as much again.
-  const decodedBytesMax = job.rollup ? bounds.decodedBytesMax / 4 : bounds.decodedBytesMax;
+  // Beside many short series their roll-up takes as much again; texts are held packed and plain, written in several ways.
+  const decodedBytesMax = bounds.decodedBytesMax / (job.rollup ? 4 : isPacked(job) ? 2 : 1);
   let inputs: SegmentEntry[] = [];
   let batches: ColumnBatch[] = [];
   let decodedBytes = 0;
@@ -80,6 +80,10 @@ export async function* mergeSegments(
   if (batches.length > 0) yield output();
 }
 
+function isPacked({ layout, signal }: MergeJob): boolean {
+  return layout === 'packed' && (signal === 'logs' || signal === 'traces');
+}
+
 function outputsOf(
   job: MergeJob,
   inputs: readonly SegmentEntry[],
@@ -87,12 +91,13 @@ function outputsOf(
   codec: Codec,
   rowGroupRowsMax: number,
 ): MergedSegment[] {
-  const { rollup, inputEveryMs, zstdLevel, signal, to } = job;
+  const { rollup, inputEveryMs, zstdLevel, layout, signal, to } = job;
   const encoded = (schema: readonly ColumnSchema[], rows: ColumnBatch, everyMs?: number): MergedSegment => {
     const metadata = { 'reductrai.signal': signal, 'reductrai.tier': to };
     const rolledUp = everyMs === undefined ? {} : { 'reductrai.rollup': everyText(everyMs) };
     const bytes = codec.encode(schema, rows, {
       level: zstdLevel,
+      layout,
       rowGroupRowsMax,
       metadata: { ...metadata, ...rolledUp },
     });

@@ -4,6 +4,7 @@
  * older than the last tier keeps is let go. A segment is merged at most once per tier: the work per row is bounded. The roll-up of a
  * segment comes and goes with it; one whose points are not kept ages by itself.
  */
+import type { Layout } from '../../codec/codec.ts';
 import type { Signal } from '../../core/envelope.ts';
 import { rangesOf, type SegmentEntry, type Tier } from '../../store/commit-log.ts';
 import { DOUBT_SETTLED_MS } from '../../store/doubts.ts';
@@ -15,6 +16,8 @@ export interface TierRule {
   /** Age of the youngest row from which a segment is too old for this tier. */
   days: number;
   zstdLevel: number;
+  /** `plain` where not set. */
+  layout?: Layout;
   /** Of the bucket. */
   storageClass?: string;
   /** Metrics are rolled up when they come into this tier. */
@@ -46,6 +49,7 @@ export interface MergeJob {
   /** Undefined where the tier is filed by day. */
   hour: string | undefined;
   zstdLevel: number;
+  layout: Layout;
   storageClass: string | undefined;
   /** In the order of their journals. */
   inputs: SegmentEntry[];
@@ -128,7 +132,8 @@ export function planUpkeep(
     } else {
       merges.set(id, {
         ...{ tenant, signal, from: entry.tier, to: target.tier, day: filed.day, hour },
-        ...{ zstdLevel: target.zstdLevel, storageClass: target.storageClass, inputs: [entry], receivedMaxMs },
+        ...{ zstdLevel: target.zstdLevel, layout: target.layout ?? 'plain', storageClass: target.storageClass },
+        ...{ inputs: [entry], receivedMaxMs },
         ...{ companions: own, rollup: signal === 'metrics' ? target.rollup : undefined, inputEveryMs },
       });
     }
