@@ -11,6 +11,8 @@ import {
   type SlotFamily,
   slotColumn,
   templateColumn,
+  VALUE_DIGITS,
+  VALUE_SCALE,
 } from '../codec/packed/layout.ts';
 import { TIME_FORMS } from '../codec/packed/time-forms.ts';
 import type { ColumnSchema } from '../core/columns.ts';
@@ -26,7 +28,15 @@ export function packedSqlColumns(columns: readonly ColumnSchema[]): { name: stri
       type: family === 's' || family === 'template' ? 'VARCHAR' : 'BIGINT',
     })),
   );
-  return hasParents(columns) ? [...texts, { name: PARENT_BACK, type: 'INTEGER' }] : texts;
+  const scaled = [
+    { name: VALUE_DIGITS, type: 'BIGINT' },
+    { name: VALUE_SCALE, type: 'INTEGER' },
+  ];
+  return [
+    ...texts,
+    ...(hasParents(columns) ? [{ name: PARENT_BACK, type: 'INTEGER' }] : []),
+    ...(hasValues(columns) ? scaled : []),
+  ];
 }
 
 /**
@@ -38,6 +48,7 @@ export function unpackedSql(columns: readonly ColumnSchema[], relation: string):
   const parents = hasParents(columns);
   const names = columns.map(({ name }) => {
     if (parents && name === 'parent_id') return `${PARENT_SQL} AS "parent_id"`;
+    if (name === 'value' && hasValues(columns)) return `${VALUE_SQL} AS "value"`;
     if (!texts.includes(name)) return `"${name}"`;
     return `CASE WHEN ${templateColumn(name)} IS NULL THEN "${name}" ELSE ${textSql(name)} END AS "${name}"`;
   });
@@ -54,6 +65,13 @@ export function unpackedSql(columns: readonly ColumnSchema[], relation: string):
 
 /** The span so many rows before it in its file. */
 const PARENT_SQL = `CASE WHEN ${PARENT_BACK} IS NULL THEN parent_id ELSE lag(span_id, ${PARENT_BACK}) OVER (PARTITION BY filename ORDER BY file_row_number) END`;
+
+/** Both are doubles, and the quotient the one nearest to the decimal. */
+const VALUE_SQL = `CASE WHEN ${VALUE_DIGITS} IS NULL THEN "value" ELSE CAST(${VALUE_DIGITS} AS DOUBLE) / [${Array.from({ length: 16 }, (_, scale) => `1e${scale}`).join(', ')}][${VALUE_SCALE} + 1] END`;
+
+function hasValues(columns: readonly ColumnSchema[]): boolean {
+  return columns.some(({ name, kind }) => name === 'value' && kind === 'double');
+}
 
 function hasParents(columns: readonly ColumnSchema[]): boolean {
   return columns.some(({ name }) => name === 'parent_id');

@@ -15,7 +15,7 @@ import { packedSqlColumns, unpackedSql } from '../../src/query/packed-sql.ts';
 import { relationSql, type SegmentFiles } from '../../src/query/views.ts';
 import { SEGMENT_COLUMNS } from '../../src/record/schema.ts';
 import type { SegmentEntry } from '../../src/store/commit-log.ts';
-import { batchOf, logBatch, randomLogs, randomSpans } from '../codec/packed/batches.ts';
+import { batchOf, logBatch, randomLogs, randomPoints, randomSpans } from '../codec/packed/batches.ts';
 
 const SCHEMA = SEGMENT_COLUMNS.logs;
 const codec = createParquetCodec();
@@ -94,6 +94,30 @@ test('parents of spans, in files of both layouts', async () => {
   expect(expected).toHaveLength(6000);
   expect(await shown({ plain: [], packed: files.packed }, 'traces')).toEqual(expected);
   expect(await shown({ plain: [files.plain[0]!], packed: [files.packed[1]!] }, 'traces')).toEqual(expected);
+});
+
+test('values of metrics, in files of both layouts', async () => {
+  const files = { plain: [] as string[], packed: [] as string[] };
+  for (const part of [0, 1]) {
+    const rows = randomPoints(part + 7, 3000).map((row) => ({ ...row, journal: `r-${part}` }));
+    for (const layout of ['plain', 'packed'] as const) {
+      const schema = SEGMENT_COLUMNS.metrics;
+      const bytes = codec.encode(schema, batchOf('metrics', rows), { ...options, rowGroupRowsMax: 5000, layout });
+      const { metadata } = await codec.decode(schema, bytes);
+      expect(metadata[LAYOUT_KEY]).toBe(layout === 'packed' ? PACKED_LAYOUT : undefined);
+      const path = join(folder, `points-${part}-${layout}.parquet`);
+      writeFileSync(path, bytes);
+      files[layout].push(path);
+    }
+  }
+  const values = async (of: SegmentFiles): Promise<unknown[]> => {
+    const relation = relationSql('metrics', of);
+    return (await rowsOf(`SELECT value FROM (${relation}) ORDER BY journal, position, item`)).map(([value]) => value);
+  };
+  const expected = await values({ plain: files.plain, packed: [] });
+  expect(expected).toHaveLength(6000);
+  expect(await values({ plain: [], packed: files.packed })).toEqual(expected);
+  expect(await values({ plain: [files.plain[0]!], packed: [files.packed[1]!] })).toEqual(expected);
 });
 
 test('which files are packed is told by their footers; a layout that is not known is refused', async () => {

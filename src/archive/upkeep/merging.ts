@@ -81,7 +81,7 @@ export async function* mergeSegments(
 }
 
 function isPacked({ layout, signal }: MergeJob): boolean {
-  return layout === 'packed' && (signal === 'logs' || signal === 'traces');
+  return layout === 'packed' && signal !== 'events';
 }
 
 function outputsOf(

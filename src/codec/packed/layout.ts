@@ -27,6 +27,10 @@ export const PACKED_TEXTS: readonly string[] = ['message', 'attributes'];
 /** Of spans: how many rows before it in the file a span's parent lies; `parent_id` is null then. */
 export const PARENT_BACK = 'parent_back';
 
+/** Of metrics: the digits of a value as an integer, and how many of them stand behind the point; `value` is null then. */
+export const VALUE_DIGITS = 'value_digits';
+export const VALUE_SCALE = 'value_scale';
+
 /** Every column that a packed text may have beside itself. */
 export function packedColumns(text: string): { name: string; family: SlotFamily | 'template' }[] {
   const families = Object.keys(COLUMNS_MAX) as SlotFamily[];

@@ -1,11 +1,13 @@
 /**
  * A batch in the packed layout and back. What must hold: the same rows with the same values of every column come back, in the order in which they
- * were received (journal, position, item, point). In the file rows lie so that the values of a variable lie beside one another.
+ * were received (journal, position, item, point). In the file rows lie so that the values of a variable lie beside one another; those of metrics as
+ * they are given.
  */
 import type { Column, ColumnBatch, ColumnSchema } from '../../core/columns.ts';
-import { PACKED_TEXTS, PARENT_BACK, packedColumns } from './layout.ts';
+import { PACKED_TEXTS, PARENT_BACK, packedColumns, VALUE_DIGITS, VALUE_SCALE } from './layout.ts';
 import { packedParents, unpackedParents } from './parent-rows.ts';
 import { receivedOrder, reordered } from './row-order.ts';
+import { scaledValues, unscaledValues } from './scaled-values.ts';
 import { TextPacker } from './text-packer.ts';
 import { unpackedText } from './text-unpacker.ts';
 
@@ -34,6 +36,11 @@ export function* toPacked(schema: readonly ColumnSchema[], batch: ColumnBatch): 
     return;
   }
   if (time?.kind !== 'timestampMs') return;
+  if (batch.columns.value) {
+    const scaled = scaledValues(schema, batch);
+    if (scaled) yield scaled;
+    return;
+  }
   const timeMsOf = (row: number): number => (time.nulls?.[row] === 1 ? 0 : Number(time.values[row]));
   for (const finest of [0, 1] as const) {
     const packers = new Map<string, TextPacker>();
@@ -123,7 +130,12 @@ export function packedSchema(stored: ReadonlySet<string>): ColumnSchema[] {
   const texts = PACKED_TEXTS.flatMap(packedColumns).map(({ name, family }) => {
     return { name, kind: family === 's' || family === 'template' ? 'string' : 'int64' } as const;
   });
-  return [...texts, { name: PARENT_BACK, kind: 'int32' } as const]
+  const numbers = [
+    { name: PARENT_BACK, kind: 'int32' },
+    { name: VALUE_DIGITS, kind: 'int64' },
+    { name: VALUE_SCALE, kind: 'int32' },
+  ] as const;
+  return [...texts, ...numbers]
     .filter(({ name }) => stored.has(name))
     .map((column) => ({ ...column, nullable: true, help: '' }));
 }
@@ -142,5 +154,6 @@ export function fromPacked(schema: readonly ColumnSchema[], packed: ColumnBatch)
 function unpacked(name: string, packed: ColumnBatch): Column {
   if (PACKED_TEXTS.includes(name)) return unpackedText(name, packed);
   if (name === 'parent_id' && packed.columns[PARENT_BACK]) return unpackedParents(packed);
+  if (name === 'value' && packed.columns[VALUE_DIGITS]) return unscaledValues(packed);
   return packed.columns[name]!;
 }

@@ -150,6 +150,29 @@ export function randomSpans(seed: number, count: number): LogRow[] {
   });
 }
 
+const ODD_VALUES = [
+  ...[0, -0, Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, 5e-324, 1.7e308, 0.1 + 0.2, 1 / 3],
+  ...[2 ** 53, 2 ** 53 + 2, -(2 ** 53), 1e15, 1e16, 1e22, 123456789.12345679, 1e-15, -1e-7],
+];
+
+/** Points of several series, each with values of its own kind: whole, with some decimals, arbitrary, odd. */
+export function randomPoints(seed: number, count: number): LogRow[] {
+  const random = seededRandom(seed).next;
+  const whole = (max: number): number => Math.floor(random() * max);
+  return Array.from({ length: count }, (_, i) => {
+    const series = Math.floor((i * 12) / count);
+    const value = [whole(1e6) + i * 1000, whole(1e4) / 100, whole(2e9) / 1e6, random() * 1e3][series % 4]!;
+    const isOdd = random() < 0.05;
+    return {
+      ...{ journal: 'r-1', position: BigInt(1 + whole(400)), received_at: BigInt(TIME_MS), protocol: 'series-v2-json' },
+      ...{ request_path: '/api/v2/series', item: i, point: 0, kind: 'series', shape: 'mpg', raw: null },
+      time: BigInt(TIME_MS + i * 10_000),
+      ...{ metric: `m.${series}`, type: 'gauge', tags: `["s:${series}"]`, host: 'h' },
+      value: random() < 0.02 ? null : isOdd ? ODD_VALUES[whole(ODD_VALUES.length)]! : value,
+    };
+  });
+}
+
 export function batchOf(signal: Signal, rows: readonly LogRow[]): ColumnBatch {
   const columns: Record<string, Column> = {};
   for (const { name, kind, nullable } of SEGMENT_COLUMNS[signal])
@@ -179,7 +202,7 @@ function columnOf(kind: Column['kind'], nullable: boolean, values: (string | num
   }
   const nulls = nullable ? { nulls: Uint8Array.from(values, (value) => (value === null ? 1 : 0)) } : {};
   if (kind === 'int32') return { kind, values: Int32Array.from(values, Number), ...nulls };
-  if (kind === 'double') throw new Error('BUG: no such column has doubles');
+  if (kind === 'double') return { kind, values: Float64Array.from(values, (value) => Number(value ?? 0)), ...nulls };
   return { kind, values: BigInt64Array.from(values, (value) => BigInt(value ?? 0)), ...nulls };
 }
 

@@ -1,12 +1,12 @@
 import { describe, expect, test } from 'vitest';
 import { FORMAT_KEY, PACKED_GAIN_MIN } from '../../../src/codec/codec.ts';
-import { LAYOUT_KEY, PACKED_LAYOUT, PARENT_BACK } from '../../../src/codec/packed/layout.ts';
+import { LAYOUT_KEY, PACKED_LAYOUT, PARENT_BACK, VALUE_DIGITS } from '../../../src/codec/packed/layout.ts';
 import { fromPacked, toPacked } from '../../../src/codec/packed/packed-layout.ts';
 import { createParquetCodec } from '../../../src/codec/parquet-codec.ts';
 import { isProxyError } from '../../../src/core/errors.ts';
 import { seededRandom } from '../../../src/core/random.ts';
 import { SEGMENT_COLUMNS } from '../../../src/record/schema.ts';
-import { batchOf, inReceivedOrder, logBatch, randomLogs, randomSpans, rowsOf } from './batches.ts';
+import { batchOf, inReceivedOrder, logBatch, randomLogs, randomPoints, randomSpans, rowsOf } from './batches.ts';
 
 const SCHEMA = SEGMENT_COLUMNS.logs;
 const codec = createParquetCodec();
@@ -172,5 +172,52 @@ describe('what is no packed segment is refused', () => {
     }
     // What is left are bytes of page headers, for which there is the checksum of the commit record.
     expect(noticed).toBeGreaterThanOrEqual(54);
+  });
+});
+
+describe('points', () => {
+  const METRICS = SEGMENT_COLUMNS.metrics;
+  const bitsOf = (batch: ReturnType<typeof batchOf>): (bigint | null)[] => {
+    const { value } = batch.columns;
+    if (value?.kind !== 'double') throw new Error('no values');
+    const bits = new BigInt64Array(value.values.buffer, value.values.byteOffset, value.values.length);
+    return Array.from(bits, (one, row) => (value.nulls?.[row] === 1 ? null : one));
+  };
+
+  test.each([1, 2, 3])('come back to the bit, digits apart where that is exact, seed %i', async (seed) => {
+    const rows = randomPoints(seed, 4000);
+    const batch = batchOf('metrics', rows);
+    const { value } = batch.columns;
+    if (value?.kind !== 'double') throw new Error('no values');
+    // NaNs of which the payload matters.
+    const bits = new BigInt64Array(value.values.buffer);
+    for (const row of [5, 1005, 2005]) bits[row] = 0x7ff8_0000_0000_0000n + BigInt(row);
+    const [packed, ...others] = toPacked(METRICS, batch);
+    expect(others).toEqual([]);
+    const digits = packed!.batch.columns[VALUE_DIGITS];
+    if (digits?.kind !== 'int64') throw new Error('no digits');
+    const scaled = digits.nulls!.filter((isNull) => isNull === 0).length;
+    // Three of four series; what is odd stays as it is.
+    expect(scaled).toBeGreaterThan(2500);
+    expect(scaled).toBeLessThan(3100);
+    const order = rows
+      .map(({ position, item }, at) => ({ position: Number(position), item: Number(item), at }))
+      .sort((one, other) => one.position - other.position || one.item - other.item);
+    const given = { bits: bitsOf(batch), rows: rowsOf(batch) };
+    const expected = order.map(({ at }) => given.bits[at]);
+    expect(bitsOf(fromPacked(METRICS, packed!.batch))).toEqual(expected);
+    const bytes = codec.encode(METRICS, batch, { ...options, rowGroupRowsMax: 5000, layout: 'packed' });
+    const back = await codec.decode(METRICS, bytes);
+    expect(back.metadata[LAYOUT_KEY]).toBe(PACKED_LAYOUT);
+    expect(bitsOf(back.batch)).toEqual(expected);
+    expect(rowsOf(back.batch)).toEqual(order.map(({ at }) => given.rows[at]));
+  });
+
+  test('without values nothing is packed', () => {
+    const batch = batchOf(
+      'metrics',
+      randomPoints(1, 20).map((row) => ({ ...row, value: null })),
+    );
+    expect([...toPacked(METRICS, batch)]).toEqual([]);
   });
 });
