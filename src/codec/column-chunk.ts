@@ -4,10 +4,11 @@
  */
 import type { Column, ColumnSchema } from '../core/columns.ts';
 import { ByteWriter } from './byte-writer.ts';
-import { PAGE_ROWS_MAX, type Presence, presenceOf, type Values, valuesOf } from './column-values.ts';
+import { presenceOf, valuesOf } from './column-values.ts';
 import type { Compressor } from './compressor.ts';
 import { ENCODING, writeHybrid } from './encodings.ts';
 import { i32, struct, type ThriftStruct, type ThriftValue, writeStruct } from './thrift.ts';
+import { PAGE_ROWS_MAX, type Presence, type Values } from './value-pages.ts';
 
 const PHYSICAL = { int32: 1, int64: 2, double: 5, binary: 6 } as const;
 const ZSTD = 6;

@@ -3,7 +3,7 @@
  * for numbers that move in steps, plain or split bytes for the rest, settled by compressing a sample both ways. Doubles are
  * handled by their bits throughout: a NaN must keep its payload.
  */
-import { type Column, type ColumnSchema, type DictionaryColumn, NULL_ID } from '../core/columns.ts';
+import { type Column, type ColumnSchema, NULL_ID } from '../core/columns.ts';
 import { ByteWriter } from './byte-writer.ts';
 import type { Compressor } from './compressor.ts';
 import {
@@ -15,35 +15,10 @@ import {
   writeDeltas64,
   writeHybrid,
 } from './encodings.ts';
+import { textValues } from './text-values.ts';
+import { ofDictionary, PAGE_ROWS_MAX, type Presence, type Values, widthsOf } from './value-pages.ts';
 
-/** Uncompressed size at which a page is closed. Large: compression sees more, and nothing is read row by row. */
-export const PAGE_ROWS_MAX = 128 * 1024;
-const PAGE_TEXT_BYTES_MAX = 4 * 1024 * 1024;
-/** Where the smallest file counts, not the memory of its readers. */
-const PAGE_TEXT_BYTES_THOROUGH_MAX = 16 * 1024 * 1024;
 const SAMPLE_VALUES = 4096;
-/** A dictionary must save at least this share of the plain size. */
-const DICTIONARY_GAIN = 0.9;
-const STATISTICS_BYTES_MAX = 64;
-
-/** Values of one row group of one column, nulls taken out, with what its pages need. */
-export interface Values {
-  encoding: number;
-  /** Non-null values before each row, to find a page's share. */
-  write(page: ByteWriter, start: number, end: number): void;
-  /** The dictionary page, if there is one. */
-  dictionary?: { bytes: Uint8Array; count: number };
-  min?: Uint8Array;
-  max?: Uint8Array;
-  /** Ends a page before its values grow beyond the bound. */
-  pageValuesMax: number;
-}
-
-export interface Presence {
-  /** Undefined: no nulls. */
-  isPresent: Uint8Array | undefined;
-  nullCount: number;
-}
 
 export function presenceOf(column: Column, start: number, end: number): Presence {
   if ('ids' in column) {
@@ -176,25 +151,6 @@ function numberDictionaries(values: Int32Array | BigInt64Array, plain: Values): 
   return widthsOf(entries.length).map((width) => ({ ...plain, ...ofDictionary(ids, width, dictionary) }));
 }
 
-/** Bits of an id: as few as it takes, and the next whole byte. */
-function widthsOf(count: number): number[] {
-  const width = bitWidth(count - 1);
-  const aligned = (width + 7) & ~7;
-  return aligned === width ? [width] : [width, aligned];
-}
-
-function ofDictionary(ids: Uint32Array, width: number, dictionary: NonNullable<Values['dictionary']>) {
-  return {
-    encoding: ENCODING.rleDictionary,
-    dictionary,
-    write: (page: ByteWriter, from: number, to: number) => {
-      page.byte(width);
-      writeHybrid(page, ids.subarray(from, to), to - from, width);
-    },
-    pageValuesMax: PAGE_ROWS_MAX,
-  };
-}
-
 function longValues(values: BigInt64Array, unsigned: boolean, compressor: Compressor, isThorough: boolean): Values[] {
   let statistics = {};
   if (!unsigned && values.length > 0) {
@@ -322,103 +278,4 @@ function doubleDictionary(values: Float64Array): { bytes: Uint8Array; count: num
     }
   }
   return { bytes: bytesOf(distinct.subarray(0, count)), count, ids };
-}
-
-function textValues(
-  schema: ColumnSchema,
-  column: DictionaryColumn,
-  start: number,
-  end: number,
-  present: Presence,
-  isThorough: boolean,
-): Values[] {
-  const { ids, offsets, bytes } = column;
-  const count = end - start - present.nullCount;
-  const local = new Uint32Array(count);
-  // Ids are dense, so a table beats a map; NULL_ID marks what has not been met.
-  const localOf = new Uint32Array(offsets.length - 1).fill(NULL_ID);
-  const used: number[] = [];
-  let plainBytes = 0;
-  let dictionaryBytes = 0;
-  let at = 0;
-  for (let i = start; i < end; i++) {
-    const id = ids[i]!;
-    if (id === NULL_ID) continue;
-    const size = offsets[id + 1]! - offsets[id]! + 4;
-    plainBytes += size;
-    let own = localOf[id]!;
-    if (own === NULL_ID) {
-      own = used.length;
-      localOf[id] = own;
-      used.push(id);
-      dictionaryBytes += size;
-    }
-    local[at++] = own;
-  }
-  const entry = (id: number): Uint8Array => bytes.subarray(offsets[id]!, offsets[id + 1]!);
-  const statistics = schema.kind === 'string' && !schema.json ? textStatistics(used, entry) : {};
-  const width = bitWidth(used.length - 1);
-  const packedBytes = dictionaryBytes + (count * width) / 8;
-  const found: Values[] = [];
-  if (count > 0 && packedBytes < plainBytes * DICTIONARY_GAIN) {
-    const dictionary = new ByteWriter(dictionaryBytes + 16);
-    for (const id of used) {
-      const value = entry(id);
-      dictionary.uint32(value.byteLength);
-      dictionary.bytes(value);
-    }
-    const page = { bytes: dictionary.view(), count: used.length };
-    for (const bits of isThorough ? widthsOf(used.length) : [width]) {
-      found.push({ ...ofDictionary(local, bits, page), ...statistics });
-    }
-    if (!isThorough) return found;
-  }
-  const averageBytes = Math.max(1, plainBytes / Math.max(1, count));
-  const pageBytesMax = isThorough ? PAGE_TEXT_BYTES_THOROUGH_MAX : PAGE_TEXT_BYTES_MAX;
-  const pageValuesMax = Math.max(1, Math.floor(pageBytesMax / averageBytes));
-  const entryAt = (i: number): Uint8Array => entry(used[local[i]!]!);
-  for (const isAligned of isThorough ? [false, true] : [false]) {
-    found.push({
-      encoding: ENCODING.deltaLengthByteArray,
-      write: (page, from, to) => {
-        const lengths = new Int32Array(to - from);
-        for (let i = from; i < to; i++) lengths[i - from] = entryAt(i).byteLength;
-        writeDeltas32(page, lengths, lengths.length, isAligned);
-        for (let i = from; i < to; i++) page.bytes(entryAt(i));
-      },
-      pageValuesMax,
-      ...statistics,
-    });
-  }
-  if (isThorough) {
-    found.push({
-      encoding: ENCODING.plain,
-      write: (page, from, to) => {
-        for (let i = from; i < to; i++) {
-          const value = entryAt(i);
-          page.uint32(value.byteLength);
-          page.bytes(value);
-        }
-      },
-      pageValuesMax,
-      ...statistics,
-    });
-  }
-  return found;
-}
-
-/** Smallest and largest text in byte order; none when one of them is long. */
-function textStatistics(
-  used: readonly number[],
-  entry: (id: number) => Uint8Array,
-): { min?: Uint8Array; max?: Uint8Array } {
-  let min: Uint8Array | undefined;
-  let max: Uint8Array | undefined;
-  for (const id of used) {
-    const value = entry(id);
-    if (min === undefined || Buffer.compare(value, min) < 0) min = value;
-    if (max === undefined || Buffer.compare(value, max) > 0) max = value;
-  }
-  if (!min || !max || min.byteLength > STATISTICS_BYTES_MAX || max.byteLength > STATISTICS_BYTES_MAX) return {};
-  return { min: Uint8Array.from(min), max: Uint8Array.from(max) };
 }

@@ -27,6 +27,10 @@ export class TextFill {
     this.#ids[row] = id;
   }
 
+  has(text: string): boolean {
+    return this.#known.has(text);
+  }
+
   finish(): DictionaryColumn {
     return { kind: this.#kind, ids: this.#ids, offsets: Uint32Array.from(this.#offsets), bytes: this.#bytes.finish() };
   }

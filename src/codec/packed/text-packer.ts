@@ -2,10 +2,11 @@
  * One text column → templates and the columns of what varies in them. Texts are read several times instead of being held cut up: memory is
  * that of one template's values. Rows whose template is rare, and texts that cannot be cut, stay as they are.
  */
-import { type Column, type ColumnSchema, type DictionaryColumn, NULL_ID } from '../../core/columns.ts';
+import { type ColumnSchema, type DictionaryColumn, NULL_ID } from '../../core/columns.ts';
 import { Compressor } from '../compressor.ts';
-import { LongFill, TextFill } from './column-fill.ts';
-import { COLUMN_LETTERS, COLUMNS_MAX, type SlotFamily, slotColumn, templateColumn } from './layout.ts';
+import { TextFill } from './column-fill.ts';
+import { COLUMN_LETTERS, templateColumn } from './layout.ts';
+import { type SchemaColumn, SlotColumns } from './slot-columns.ts';
 import { slotValuesOf } from './slot-values.ts';
 import { COARSENESS, type Coarseness, Template, WordCounts } from './templates.ts';
 import { MARK, Tokens } from './tokens.ts';
@@ -33,11 +34,6 @@ interface Slot {
   behind: string;
   /** Of times that are not the row's own. */
   time?: { form: string; offsetsMs: number[] };
-}
-
-export interface SchemaColumn {
-  schema: ColumnSchema;
-  column: Column;
 }
 
 /** Rows of a text column by template. */
@@ -163,7 +159,7 @@ export class TextPacker {
         continue;
       }
       const found = slotValuesOf(values, compressor);
-      const column = found.kind === 's' ? own.texts(values) : own.numbers(values, found.numbers);
+      const column = found.kind === 's' ? own.texts(values) : own.numbers(found.numbers);
       if (column === undefined) return undefined;
       template += `${MARK}${found.kind}${COLUMN_LETTERS[column]}${behind}`;
     }
@@ -208,81 +204,5 @@ export class TextPacker {
       index += 1;
     }
     return { head, slots };
-  }
-}
-
-interface Taken {
-  family: SlotFamily;
-  index: number;
-  values: readonly string[] | BigInt64Array;
-}
-
-/** The columns of what varies, shared by all templates of a text column. */
-class SlotColumns {
-  readonly #rowCount: number;
-  readonly #texts: TextFill[] = [];
-  readonly #numbers: LongFill[] = [];
-  readonly #offsets: LongFill[] = [];
-
-  constructor(rowCount: number) {
-    this.#rowCount = rowCount;
-  }
-
-  /** Values of one template's rows; variables that are always equal share a column. */
-  forTemplate(places: readonly number[]) {
-    const taken: Taken[] = [];
-    const texts = new Map<string, number>();
-    const take = (family: SlotFamily, id: string, values: Taken['values']): number | undefined => {
-      const known = texts.get(id);
-      if (known !== undefined) return known;
-      const index = taken.filter((one) => one.family === family).length;
-      if (index >= COLUMNS_MAX[family]) return undefined;
-      taken.push({ family, index, values });
-      texts.set(id, index);
-      return index;
-    };
-    return {
-      texts: (values: readonly string[]) => take('s', `s${values.join(MARK)}`, values),
-      numbers: (values: readonly string[], numbers: BigInt64Array) => take('n', `n${values.join(MARK)}`, numbers),
-      offsets: (values: readonly number[]) =>
-        take(
-          'd',
-          `d${values.join()}`,
-          BigInt64Array.from(values, (value) => BigInt(value)),
-        ),
-      commit: () => {
-        for (const { family, index, values } of taken) this.#fill(family, index, places, values);
-      },
-    };
-  }
-
-  #fill(family: SlotFamily, index: number, places: readonly number[], values: Taken['values']): void {
-    if (values instanceof BigInt64Array) {
-      const columns = family === 'n' ? this.#numbers : this.#offsets;
-      columns[index] ??= new LongFill(this.#rowCount);
-      const column = columns[index];
-      places.forEach((at, i) => {
-        column.set(at, values[i]!);
-      });
-      return;
-    }
-    this.#texts[index] ??= new TextFill('string', this.#rowCount);
-    const column = this.#texts[index];
-    places.forEach((at, i) => {
-      column.set(at, values[i] as string);
-    });
-  }
-
-  finish(name: string): SchemaColumn[] {
-    const of = (family: SlotFamily, columns: readonly (TextFill | LongFill)[]) =>
-      columns.map((column, index) => ({
-        schema: {
-          ...{ name: slotColumn(name, family, index), nullable: true, help: '' },
-          // Without statistics: nobody looks for what a variable is.
-          ...(family === 's' ? { kind: 'string' as const, json: true as const } : { kind: 'int64' as const }),
-        },
-        column: column.finish(),
-      }));
-    return [...of('s', this.#texts), ...of('n', this.#numbers), ...of('d', this.#offsets)];
   }
 }

@@ -1,0 +1,111 @@
+/** How texts are written: dictionaries where they repeat, lengths and bytes for others; all ways where the smallest is looked for. */
+import { type ColumnSchema, type DictionaryColumn, NULL_ID } from '../core/columns.ts';
+import { ByteWriter } from './byte-writer.ts';
+import { bitWidth, ENCODING, writeDeltas32 } from './encodings.ts';
+import { ofDictionary, type Presence, type Values, widthsOf } from './value-pages.ts';
+
+const PAGE_TEXT_BYTES_MAX = 4 * 1024 * 1024;
+/** Where the smallest file counts, not the memory of its readers. */
+const PAGE_TEXT_BYTES_THOROUGH_MAX = 16 * 1024 * 1024;
+/** A dictionary must save at least this share of the plain size. */
+const DICTIONARY_GAIN = 0.9;
+const STATISTICS_BYTES_MAX = 64;
+
+export function textValues(
+  schema: ColumnSchema,
+  column: DictionaryColumn,
+  start: number,
+  end: number,
+  present: Presence,
+  isThorough: boolean,
+): Values[] {
+  const { ids, offsets, bytes } = column;
+  const count = end - start - present.nullCount;
+  const local = new Uint32Array(count);
+  // Ids are dense, so a table beats a map; NULL_ID marks what has not been met.
+  const localOf = new Uint32Array(offsets.length - 1).fill(NULL_ID);
+  const used: number[] = [];
+  let plainBytes = 0;
+  let dictionaryBytes = 0;
+  let at = 0;
+  for (let i = start; i < end; i++) {
+    const id = ids[i]!;
+    if (id === NULL_ID) continue;
+    const size = offsets[id + 1]! - offsets[id]! + 4;
+    plainBytes += size;
+    let own = localOf[id]!;
+    if (own === NULL_ID) {
+      own = used.length;
+      localOf[id] = own;
+      used.push(id);
+      dictionaryBytes += size;
+    }
+    local[at++] = own;
+  }
+  const entry = (id: number): Uint8Array => bytes.subarray(offsets[id]!, offsets[id + 1]!);
+  const statistics = schema.kind === 'string' && !schema.json ? textStatistics(used, entry) : {};
+  const width = bitWidth(used.length - 1);
+  const packedBytes = dictionaryBytes + (count * width) / 8;
+  const found: Values[] = [];
+  if (count > 0 && packedBytes < plainBytes * DICTIONARY_GAIN) {
+    const dictionary = new ByteWriter(dictionaryBytes + 16);
+    for (const id of used) {
+      const value = entry(id);
+      dictionary.uint32(value.byteLength);
+      dictionary.bytes(value);
+    }
+    const page = { bytes: dictionary.view(), count: used.length };
+    for (const bits of isThorough ? widthsOf(used.length) : [width]) {
+      found.push({ ...ofDictionary(local, bits, page), ...statistics });
+    }
+    if (!isThorough) return found;
+  }
+  const averageBytes = Math.max(1, plainBytes / Math.max(1, count));
+  const pageBytesMax = isThorough ? PAGE_TEXT_BYTES_THOROUGH_MAX : PAGE_TEXT_BYTES_MAX;
+  const pageValuesMax = Math.max(1, Math.floor(pageBytesMax / averageBytes));
+  const entryAt = (i: number): Uint8Array => entry(used[local[i]!]!);
+  for (const isAligned of isThorough ? [false, true] : [false]) {
+    found.push({
+      encoding: ENCODING.deltaLengthByteArray,
+      write: (page, from, to) => {
+        const lengths = new Int32Array(to - from);
+        for (let i = from; i < to; i++) lengths[i - from] = entryAt(i).byteLength;
+        writeDeltas32(page, lengths, lengths.length, isAligned);
+        for (let i = from; i < to; i++) page.bytes(entryAt(i));
+      },
+      pageValuesMax,
+      ...statistics,
+    });
+  }
+  if (isThorough) {
+    found.push({
+      encoding: ENCODING.plain,
+      write: (page, from, to) => {
+        for (let i = from; i < to; i++) {
+          const value = entryAt(i);
+          page.uint32(value.byteLength);
+          page.bytes(value);
+        }
+      },
+      pageValuesMax,
+      ...statistics,
+    });
+  }
+  return found;
+}
+
+/** Smallest and largest text in byte order; none when one of them is long. */
+function textStatistics(
+  used: readonly number[],
+  entry: (id: number) => Uint8Array,
+): { min?: Uint8Array; max?: Uint8Array } {
+  let min: Uint8Array | undefined;
+  let max: Uint8Array | undefined;
+  for (const id of used) {
+    const value = entry(id);
+    if (min === undefined || Buffer.compare(value, min) < 0) min = value;
+    if (max === undefined || Buffer.compare(value, max) > 0) max = value;
+  }
+  if (!min || !max || min.byteLength > STATISTICS_BYTES_MAX || max.byteLength > STATISTICS_BYTES_MAX) return {};
+  return { min: Uint8Array.from(min), max: Uint8Array.from(max) };
+}

@@ -1,0 +1,44 @@
+/** What is common to all ways of writing the values of a column chunk. */
+import type { ByteWriter } from './byte-writer.ts';
+import { bitWidth, ENCODING, writeHybrid } from './encodings.ts';
+
+/** Uncompressed size at which a page is closed. Large: compression sees more, and nothing is read row by row. */
+export const PAGE_ROWS_MAX = 128 * 1024;
+
+/** Values of one row group of one column, nulls taken out, with what its pages need. */
+export interface Values {
+  encoding: number;
+  /** Non-null values before each row, to find a page's share. */
+  write(page: ByteWriter, start: number, end: number): void;
+  /** The dictionary page, if there is one. */
+  dictionary?: { bytes: Uint8Array; count: number };
+  min?: Uint8Array;
+  max?: Uint8Array;
+  /** Ends a page before its values grow beyond the bound. */
+  pageValuesMax: number;
+}
+
+export interface Presence {
+  /** Undefined: no nulls. */
+  isPresent: Uint8Array | undefined;
+  nullCount: number;
+}
+
+/** Bits of an id: as few as it takes, and the next whole byte. */
+export function widthsOf(count: number): number[] {
+  const width = bitWidth(count - 1);
+  const aligned = (width + 7) & ~7;
+  return aligned === width ? [width] : [width, aligned];
+}
+
+export function ofDictionary(ids: Uint32Array, width: number, dictionary: NonNullable<Values['dictionary']>) {
+  return {
+    encoding: ENCODING.rleDictionary,
+    dictionary,
+    write: (page: ByteWriter, from: number, to: number) => {
+      page.byte(width);
+      writeHybrid(page, ids.subarray(from, to), to - from, width);
+    },
+    pageValuesMax: PAGE_ROWS_MAX,
+  };
+}
