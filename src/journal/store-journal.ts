@@ -103,7 +103,7 @@ class StoreJournal implements Journal {
   }
 
   append(envelope: Envelope): Promise<AppendResult> {
-    const { metrics, sealer, budgetBytes, patienceMs } = this.#options;
+    const { metrics, sealer, clock, budgetBytes, patienceMs } = this.#options;
     const { head, body } = envelope;
     const frame = head.sealedBody ? encodeFrame(head, sealer.seal(body)) : encodeFrame(head, body, envelope.bodyCrc);
     const isFull = this.#bytes() + frame.totalBytes > budgetBytes || this.#writer.failingForMs > patienceMs;
@@ -112,12 +112,16 @@ class StoreJournal implements Journal {
       metrics.journalRefused.inc({ reason });
       return Promise.resolve({ ok: false, reason });
     }
+    const askedAtMs = clock.monotonicMs();
     return new Promise((resolve) => {
       this.#writer.add({
         frame,
         entry: { position: 0, head, body },
-        settle: (position) =>
-          resolve(position === undefined ? { ok: false, reason: 'closed' } : { ok: true, position }),
+        settle: (position) => {
+          if (position === undefined) return resolve({ ok: false, reason: 'closed' });
+          metrics.journalAppendSeconds.observe((clock.monotonicMs() - askedAtMs) / 1000);
+          resolve({ ok: true, position });
+        },
       });
       metrics.journalBytes.set(this.#bytes());
     });
@@ -128,6 +132,7 @@ class StoreJournal implements Journal {
   }
 
   #durable(chunk: IndexedChunk, entries: JournalEntry[]): void {
+    this.#options.metrics.journalGroupSize.inc();
     this.#index.add(chunk);
     for (const entry of entries) {
       this.#recent.add(entry);

@@ -21,7 +21,7 @@ export function createMetrics() {
   const histogram = <L extends string = never>(name: string, help: string, labelNames: L[] = []) =>
     new Histogram<L>({ name: `reductrai_${name}`, help, labelNames, buckets: LATENCY_BUCKETS_SECONDS, registers });
 
-  return {
+  const metrics = {
     registry,
 
     // Intake. Books: received = accepted + duplicate + rejected + relayed.
@@ -143,6 +143,10 @@ export function createMetrics() {
     ),
     rssBytes: gauge('process_rss_bytes', 'Resident memory.'),
   };
+  // From zero on: rates and alerts see the first one, too.
+  for (const kind of ['taken', 'fenced', 'lost']) metrics.leaseTransitions.inc({ kind }, 0);
+  for (const result of ['finished', 'left']) metrics.takeovers.inc({ result }, 0);
+  return metrics;
 }
 
 export type Metrics = ReturnType<typeof createMetrics>;
