@@ -293,6 +293,10 @@ class Adopted implements AdoptedJournal {
     return this.#heardLate.splice(0);
   }
 
+  unconfirm(): void {
+    // Nothing is answered here.
+  }
+
   unconfirmedAtOpen(): [] {
     return [];
   }

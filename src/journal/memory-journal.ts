@@ -122,6 +122,10 @@ class MemoryJournal implements Journal {
     // Nothing is told to a next process.
   }
 
+  unconfirm(): void {
+    // Nor to anybody else.
+  }
+
   doubtful(): Promise<[]> {
     return Promise.resolve([]);
   }

@@ -1,5 +1,6 @@
 /** The intake over real sockets, with the real decode worker and a memory journal behind it. */
 
+import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { connect } from 'node:net';
@@ -335,6 +336,7 @@ describe('retries (promise 2)', () => {
           return inner.append(envelope);
         },
         confirm: (position, epoch) => inner.confirm(position, epoch),
+        unconfirm: (envelope) => inner.unconfirm(envelope),
         unconfirmedAtOpen: () => [],
         usage: () => inner.usage(),
       },
@@ -354,6 +356,27 @@ describe('retries (promise 2)', () => {
     expect((await send(`${url}/api/v2/logs`, body)).status).toBe(202);
     expect(accepted).toHaveLength(1);
     expect(await count('duplicates')).toBe(1);
+  });
+
+  test('an answer that lay unread when its connection was reset did not reach its sender', async () => {
+    const { url, accepted, count } = await open();
+    const body = '[{"message":"to a balancer"}]';
+    const socket = connect(Number(new URL(url).port), '127.0.0.1');
+    await once(socket, 'connect');
+    // Nothing is read: what comes stays in the kernel.
+    socket.pause();
+    socket.write(requestText('/api/v2/logs', body));
+    await expect.poll(() => accepted.length, { timeout: 20_000 }).toBe(1);
+    // The answer is written right after.
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    socket.resetAndDestroy();
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    expect((await send(`${url}/api/v2/logs`, body)).status).toBe(202);
+    expect(accepted).toHaveLength(1);
+    expect(await count('duplicates')).toBe(1);
+    // It excuses one.
+    expect((await send(`${url}/api/v2/logs`, body)).status).toBe(202);
+    expect(accepted).toHaveLength(2);
   });
 
   test('the same request id is a retry whatever became of the answer', async () => {
