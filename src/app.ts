@@ -36,7 +36,7 @@ import { openStore } from './store/open.ts';
 import type { Log } from './telemetry/log.ts';
 import { createMetrics, type Metrics } from './telemetry/metrics.ts';
 import { type DatadogTarget, datadogTarget } from './upstream/datadog-hosts.ts';
-import { Volume } from './volume.ts';
+import { Volume, type VolumeOptions } from './volume.ts';
 
 export interface AppDeps {
   settings: Settings;
@@ -118,6 +118,8 @@ class RunningApp implements App {
   #intake!: Intake;
   #storeConnected = true;
   #draining = false;
+  /** Others may get retries of what is taken here. */
+  #isShared = false;
   #cancelWatch: (() => void) | undefined;
 
   constructor(deps: AppDeps) {
@@ -142,10 +144,13 @@ class RunningApp implements App {
             ...(settings.forward.forwardTo ? { forwardTo: settings.forward.forwardTo } : {}),
           });
     const durability = this.#durability();
+    this.#isShared = durability !== 'memory';
     if (durability === 'store' || (!opened.pathOf && mode !== 'forward-only')) await this.#checkConditions();
     const sealer = openSealer(settings, dataFolder, random, durability === 'store');
     this.#sealer = sealer;
     this.#journal = await this.#openJournal(durability, dataFolder, sealer);
+    // What was left there with `disk` is not forgotten when that is changed.
+    this.#volume ??= Volume.beside(this.#volumeOptions(dataFolder, sealer), this.#journal.identity);
     this.#pool = createDecodePool({
       workers: settings.intake.decodeWorkers,
       budget: this.#budget,
@@ -201,8 +206,8 @@ class RunningApp implements App {
 
   /** It could not start: the lease must not keep others waiting, nor this process alive. */
   async giveUp(): Promise<void> {
+    await this.#journal?.close().catch(() => {});
     await this.#fleet?.leave(false);
-    await this.#volume?.journal.close();
   }
 
   get fenced(): Promise<void> {
@@ -287,16 +292,21 @@ class RunningApp implements App {
   }
 
   async #openVolume(dataFolder: string, sealer: Sealer): Promise<Journal> {
+    const { volume, journal } = await Volume.open(this.#volumeOptions(dataFolder, sealer));
+    this.#volume = volume;
+    return journal;
+  }
+
+  #volumeOptions(dataFolder: string, sealer: Sealer): VolumeOptions {
     const { settings, fileSystem, clock, random, log } = this.#deps;
     const { budgetBytes, fileBytesMax, retryWindowMs, leaseMs } = settings.journal;
-    this.#volume = await Volume.open({
+    return {
       ...{ fileSystem, store: this.#store, sealer, clock, random, metrics: this.metrics, log },
       ...{ budgetBytes, fileBytesMax, retryWindowMs, leaseMs },
       root: join(dataFolder, 'journal'),
       replicaId: settings.server.replicaId,
       onLost: () => this.#fence('lost'),
-    });
-    return this.#volume.journal;
+    };
   }
 
   /** By an archive and forwarders like our own, with metrics of their own. */
@@ -317,7 +327,7 @@ class RunningApp implements App {
       journal,
       decode: this.#pool.decode,
       budget: this.#budget,
-      isShared: this.#fleet !== undefined || this.#volume !== undefined,
+      isShared: this.#isShared,
       isAdopted: journal !== this.#journal,
       onFenced: () => {
         if (journal === this.#journal) this.#fence('fenced');

@@ -1,4 +1,7 @@
-/** This replica's journal on disk (DURABILITY=disk), and the journals beside it on the volume whose replicas are gone. */
+/**
+ * This replica's journal on disk (DURABILITY=disk), and the journals beside it on the volume whose replicas are gone. With another durability there
+ * may be some as well: of replicas that still have `disk`, and our own of before that was changed.
+ */
 import { join } from 'node:path';
 import type { Clock } from './core/clock.ts';
 import type { JournalIdentity } from './core/envelope.ts';
@@ -38,16 +41,23 @@ export interface VolumeOptions {
 
 export class Volume {
   readonly #options: VolumeOptions;
-  readonly journal: Journal;
+  readonly #self: JournalIdentity;
+  readonly #isOwn: (replica: string) => boolean;
   #takeover: VolumeTakeover | undefined;
 
-  private constructor(options: VolumeOptions, journal: Journal) {
+  private constructor(options: VolumeOptions, self: JournalIdentity, isOwn: (replica: string) => boolean) {
     this.#options = options;
-    this.journal = journal;
+    this.#self = self;
+    this.#isOwn = isOwn;
+  }
+
+  /** Without a journal of ours in it. */
+  static beside(options: VolumeOptions, self: JournalIdentity): Volume {
+    return new Volume(options, self, () => false);
   }
 
   /** Waits for the journal where another replica is just finishing it. */
-  static async open(options: VolumeOptions): Promise<Volume> {
+  static async open(options: VolumeOptions): Promise<{ volume: Volume; journal: Journal }> {
     const { fileSystem, root, replicaId, store, clock, leaseMs, onLost } = options;
     const folder = join(root, replicaId);
     const journal = await openDiskJournal(diskOptions(options, replicaId, { leaseMs, onLost }));
@@ -55,12 +65,13 @@ export class Volume {
       await fenceArchive({ journal, self: journal.identity, store, clock });
       await forgetAdoption(fileSystem, folder);
     }
-    return new Volume(options, journal);
+    const isOwn = (replica: string): boolean => replica === replicaId;
+    return { volume: new Volume(options, journal.identity, isOwn), journal };
   }
 
   startTakeovers(createConsumers: Pick<FinishOptions, 'createArchive' | 'createForwarders'>): void {
-    const { fileSystem, root, replicaId, leaseMs, retryWindowMs, clock, random, metrics, log } = this.#options;
-    const journals = new LeftJournals({ fileSystem, root, replica: replicaId, leaseMs, clock, random });
+    const { fileSystem, root, leaseMs, retryWindowMs, clock, random, metrics, log } = this.#options;
+    const journals = new LeftJournals({ fileSystem, root, isOwn: this.#isOwn, leaseMs, clock, random });
     this.#takeover = new VolumeTakeover({
       ...{ journals, fileSystem, leaseMs, retryWindowMs, clock, metrics, log },
       finish: (left, signal) => this.#finish(left, createConsumers, signal),
@@ -85,9 +96,8 @@ export class Volume {
       ...diskOptions(this.#options, left.replica, sharing),
       metrics: createMetrics(),
     });
-    const self: JournalIdentity = this.journal.identity;
     return finishLeftJournal({
-      ...{ journal, self, store, clock, log, ...createConsumers },
+      ...{ journal, self: this.#self, store, clock, log, ...createConsumers },
       signal: AbortSignal.any([signal, lost.signal]),
     });
   }

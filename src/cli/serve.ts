@@ -76,8 +76,8 @@ async function serveHere(
   const stop = Promise.withResolvers<string>();
   void link?.stopped.then(stop.resolve);
   process.once('SIGTERM', () => stop.resolve('SIGTERM'));
-  // Ctrl-C reaches every process; the first one tells its workers.
-  if (link) process.on('SIGINT', () => {});
+  // Those of a terminal reach every process; the first one tells its workers.
+  if (link) for (const name of ['SIGINT', 'SIGHUP'] as const) process.on(name, () => {});
   else process.once('SIGINT', () => stop.resolve('SIGINT'));
   let app: App;
   try {

@@ -23,8 +23,8 @@ export interface LeftJournalsOptions {
   fileSystem: FileSystem;
   /** `<data folder>/journal`. */
   root: string;
-  /** Not to be looked at: our own. */
-  replica: string;
+  /** Not to be looked at. */
+  isOwn: (replica: string) => boolean;
   leaseMs: number;
   clock: Clock;
   random: Random;
@@ -48,12 +48,12 @@ export class LeftJournals {
 
   /** Only what was looked at for longer than a lease is found. */
   async find(): Promise<LeftJournal[]> {
-    const { fileSystem, root, replica } = this.#options;
+    const { fileSystem, root, isOwn } = this.#options;
     const found: LeftJournal[] = [];
     const self = await this.#probe.self();
     for (const name of (await fileSystem.list(root)).slice(0, FOLDERS_MAX)) {
       const folder = join(root, name);
-      if (name === replica || !(await fileSystem.stat(folder))?.isDirectory) continue;
+      if (isOwn(name) || !(await fileSystem.stat(folder))?.isDirectory) continue;
       const owner = await ownerOf(fileSystem, folder);
       if (owner && isVisible(owner, self) && (await this.#probe.isAlive(owner))) continue;
       if (!(await this.#watch.isStill(folder, owner))) continue;

@@ -120,3 +120,40 @@ test('a journal on a shared volume is finished by another replica, and goes back
   const retried = await load.expectKept({ DATA_DIR: dataFolder }, vendor);
   console.log(`${load.acknowledged.size} envelopes, ${retried} sent more than once`);
 });
+
+test('what was left on disk is finished after DURABILITY was changed', { timeout: 120_000 }, async () => {
+  const dataFolder = await temporaryFolder();
+  const storeEnv = { STORAGE_URL: `file://${await temporaryFolder()}` };
+  const vendor = await startFakeVendor({ apiKeys: [KEY] });
+  const start = (durability: string): Promise<ProxyProcess> =>
+    startProxy({
+      dataFolder,
+      env: {
+        ...storeEnv,
+        DURABILITY: durability,
+        FORWARD_TO: vendor.url,
+        DATADOG_API_KEY: KEY,
+        REDUCTRAI_JOURNAL_LEASE: `${LEASE_MS}ms`,
+        REDUCTRAI_ARCHIVE_FLUSH_AFTER: '30s',
+      },
+    });
+  const load = new FleetLoad();
+  vendor.script(() => ({ status: 503 }));
+  let proxy = await start('disk');
+  try {
+    load.urls.set('r', proxy.url);
+    load.start();
+    await expect.poll(() => load.acknowledged.size, { timeout: 60_000 }).toBeGreaterThan(50);
+    await load.stop();
+    await proxy.kill('SIGKILL');
+    vendor.script(undefined);
+    proxy = await start('store');
+    await expect.poll(() => metricOf(proxy, 'takeovers_total'), { timeout: 60_000 }).toBe(1);
+    proxy.child.kill('SIGTERM');
+    expect(await proxy.exited, proxy.lines.slice(-20).join('\n')).toEqual({ code: 0, signal: null });
+  } finally {
+    await proxy.kill();
+    await vendor.close();
+  }
+  await load.expectKept({ DATA_DIR: dataFolder, ...storeEnv }, vendor);
+});
