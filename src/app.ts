@@ -80,6 +80,8 @@ const WORKER_HEAP_MIB = 384;
 const LOOP_SAMPLE_EVERY_MS = 40;
 const WATCH_EVERY_MS = 5_000;
 const STORE_CHECK_MS_MAX = 5_000;
+/** So long does a scrape wait for the count of what is owed. */
+const COUNT_MS_MAX = 500;
 /** So long may the store fail before callers get 503 at once. */
 const STORE_PATIENCE_MS = 10_000;
 const RECENT_BYTES_MAX = 32 * MIB;
@@ -442,7 +444,7 @@ class RunningApp implements App {
   }
 
   async status(): Promise<unknown> {
-    await Promise.all([...this.#forwarders.values()].map(({ forwarder }) => forwarder.refreshBooks()));
+    await this.#refreshBooks();
     const { mode, settings, version } = this.#deps;
     return {
       version,
@@ -482,7 +484,22 @@ class RunningApp implements App {
     const health = this.health();
     const serving = health.journalWritable && !health.draining;
     metrics.healthStatus.set(!serving ? 0 : health.storeConnected ? 1 : 0.5);
-    await Promise.all([...this.#forwarders.values()].map(({ forwarder }) => forwarder.refreshBooks()));
+    await this.#refreshBooks();
+  }
+
+  /** Counting reads what waits in the journal: what takes long is gone on with the next time. Never throws. */
+  async #refreshBooks(): Promise<void> {
+    const { clock, log } = this.#deps;
+    const late = Promise.withResolvers<void>();
+    const cancel = clock.after(COUNT_MS_MAX, late.resolve);
+    const counted = Promise.all([...this.#forwarders.values()].map(({ forwarder }) => forwarder.refreshBooks()));
+    await Promise.race([
+      counted.catch((error) =>
+        log[isProxyError(error) ? 'debug' : 'error']({ err: error }, 'what waits could not be counted'),
+      ),
+      late.promise,
+    ]);
+    cancel();
   }
 
   #watch(): void {

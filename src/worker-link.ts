@@ -68,7 +68,7 @@ export class WorkerLink {
   async #receive(message: ToWorker): Promise<void> {
     switch (message.kind) {
       case 'tell':
-        send({ kind: 'told', id: message.id, value: await this.#reports?.[message.what]() });
+        send({ kind: 'told', id: message.id, value: await this.#report(message.what) });
         return;
       case 'answers':
         this.#settle(message.id, message);
@@ -78,6 +78,16 @@ export class WorkerLink {
         return;
       case 'reload':
         this.#reload?.();
+    }
+  }
+
+  /** Undefined before there is anything to say, and where it cannot be said now. */
+  async #report(what: ReportKind): Promise<unknown> {
+    try {
+      return await this.#reports?.[what]();
+    } catch {
+      // It counts as one that did not answer; others are put together without it.
+      return undefined;
     }
   }
 

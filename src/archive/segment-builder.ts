@@ -6,7 +6,7 @@
 import { crc32 } from 'node:zlib';
 import type { Codec } from '../codec/codec.ts';
 import { letGoOfBatch } from '../core/buffers.ts';
-import type { ColumnBatch } from '../core/columns.ts';
+import { type ColumnBatch, LOW_WORD } from '../core/columns.ts';
 import { type JournalIdentity, type Position, SIGNALS, type Signal } from '../core/envelope.ts';
 import { SEGMENT_COLUMNS } from '../record/schema.ts';
 import type { DoubtfulEnvelope, SegmentEntry } from '../store/commit-log.ts';
@@ -42,8 +42,6 @@ export interface BuiltSegment {
 }
 
 const LATE = 'late';
-/** Which of a 64-bit value's two words is the low one on this machine. */
-const LOW_WORD = new Uint8Array(new Uint32Array([1]).buffer)[0] === 1 ? 0 : 1;
 
 export class SegmentBuilder {
   readonly #codec: Codec;

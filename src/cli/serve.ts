@@ -159,9 +159,9 @@ async function serveByWorkers(
   const group = new WorkerGroup({ count, clock, log, drainDeadlineMs: settings.server.drainDeadlineMs });
   const listening = await Promise.race([group.start(), stop.promise.then(() => undefined)]);
   if (!listening) {
-    await group.stop('SIGTERM');
-    log.fatal('a worker could not be started');
-    return 1;
+    const isStopped = await Promise.race([stop.promise.then(() => true), Promise.resolve(false)]);
+    if (!isStopped) log.fatal('a worker could not be started');
+    return (await group.stop('SIGTERM')) && isStopped ? 0 : 1;
   }
   log.info({ ...listening, mode, version: VERSION, workers: count }, 'listening');
   greet(listening.address, mode, settings);

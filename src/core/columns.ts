@@ -8,6 +8,9 @@
  */
 export const NULL_ID = 0xffffffff;
 
+/** Which of a 64-bit value's two words is the low one on this machine. */
+export const LOW_WORD = new Uint8Array(new Uint32Array([1]).buffer)[0] === 1 ? 0 : 1;
+
 export type ColumnKind = 'string' | 'binary' | 'double' | 'int64' | 'int32' | 'timestampMs' | 'timestampNs';
 
 /** One column of a signal's schema. `int64`, `timestampNs` hold BigInt64Array; uint64 ids are `int64` with `unsigned`. */

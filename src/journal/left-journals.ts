@@ -16,7 +16,6 @@ export interface LeftJournal {
   folder: string;
   /** Whether it may be succeeded: true of the owner that was seen to be still, false of any that came after. */
   isGone: (owner: OwnerRecord) => boolean;
-  stillMs: number;
 }
 
 export interface LeftJournalsOptions {
@@ -57,8 +56,7 @@ export class LeftJournals {
       const owner = await ownerOf(fileSystem, folder);
       if (owner && isVisible(owner, self) && (await this.#probe.isAlive(owner))) continue;
       if (!(await this.#watch.isStill(folder, owner))) continue;
-      const stillMs = await this.#watch.stillMs(folder, owner);
-      found.push({ replica: name, folder, stillMs, isGone: ({ token }) => token === owner?.token });
+      found.push({ replica: name, folder, isGone: ({ token }) => token === owner?.token });
     }
     return found;
   }

@@ -24,11 +24,11 @@ export class StillnessWatch {
   }
 
   async isStill(folder: string, owner: OwnerRecord | undefined): Promise<boolean> {
-    return (await this.stillMs(folder, owner)) > this.#leaseMs * STILL_SHARE;
+    return (await this.#stillMs(folder, owner)) > this.#leaseMs * STILL_SHARE;
   }
 
   /** 0 the first time, and whenever something has changed since. */
-  async stillMs(folder: string, owner: OwnerRecord | undefined): Promise<number> {
+  async #stillMs(folder: string, owner: OwnerRecord | undefined): Promise<number> {
     const beat = await readBeat(this.#fileSystem, folder);
     // A beat of somebody who was succeeded says nothing.
     const sign = owner ? `${owner.token} ${beat.startsWith(owner.token) ? beat : ''}` : 'nobody';

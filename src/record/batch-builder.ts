@@ -6,7 +6,14 @@
  * So a small batch leaves in one buffer, copied out of writers that the next one uses again.
  */
 import { letGo } from '../core/buffers.ts';
-import { type Column, type ColumnBatch, type ColumnKind, type ColumnSchema, NULL_ID } from '../core/columns.ts';
+import {
+  type Column,
+  type ColumnBatch,
+  type ColumnKind,
+  type ColumnSchema,
+  LOW_WORD,
+  NULL_ID,
+} from '../core/columns.ts';
 
 const ROWS_AT_FIRST = 256;
 const ENTRIES_AT_FIRST = 64;
@@ -16,8 +23,6 @@ const SHARED_BYTES_MAX = 256 * 1024;
 const ALIGNMENT = 8;
 /** Writers kept for the next batch, per signal. */
 const SPARE_MAX = 2;
-/** Which of a 64-bit value's two words is the low one on this machine. */
-const LOW_WORD = new Uint8Array(new Uint32Array([1]).buffer)[0] === 1 ? 0 : 1;
 
 interface ColumnWriter {
   /** Makes room for at least `rows` rows. */

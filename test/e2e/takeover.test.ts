@@ -12,7 +12,7 @@ import { request } from 'undici';
 import { describe, expect, test } from 'vitest';
 import { type FakeVendor, startFakeVendor } from '../support/fake-vendor.ts';
 import { FleetLoad, KEY, replicaEnv } from '../support/fleet-load.ts';
-import { type ProxyProcess, runCli, startProxy } from '../support/proxy-process.ts';
+import { metricOf, type ProxyProcess, runCli, startProxy } from '../support/proxy-process.ts';
 import { findS3Server, startS3Server } from '../support/servers/s3-server.ts';
 import { HOW_TO_INSTALL } from '../support/servers/server-process.ts';
 import { temporaryFolder } from '../support/temp-folder.ts';
@@ -22,14 +22,6 @@ const STARTS_WITHIN_LEASES = 3;
 const ADOPTED_MIB = Number(process.env.TAKEOVER_MIB ?? 256);
 const SENDERS = 4;
 const ITEMS_PER_BODY = 256;
-
-async function metricOf({ url }: ProxyProcess, name: string): Promise<number> {
-  const text = await (await request(`${url}/metrics`)).body.text();
-  let sum = 0;
-  for (const [, value] of text.matchAll(new RegExp(`^reductrai_${name}(?:\\{[^}]*\\})? (\\S+)`, 'gm')))
-    sum += Number(value);
-  return sum;
-}
 
 /** Resolves to after how many lease intervals from now a replica is at work on what another has left. */
 async function takeoverStarted(proxy: ProxyProcess, leaseMs: number): Promise<number> {

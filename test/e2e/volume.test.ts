@@ -5,24 +5,15 @@
  */
 import { access } from 'node:fs/promises';
 import { join } from 'node:path';
-import { request } from 'undici';
 import { expect, test } from 'vitest';
 import { startFakeVendor } from '../support/fake-vendor.ts';
 import { FleetLoad, KEY } from '../support/fleet-load.ts';
-import { type ProxyProcess, startProxy } from '../support/proxy-process.ts';
+import { metricOf, type ProxyProcess, startProxy } from '../support/proxy-process.ts';
 import { temporaryFolder } from '../support/temp-folder.ts';
 
 const LEASE_MS = 1_000;
 /** Longer than a replica is away. */
 const RETRY_WINDOW_MS = 20_000;
-
-async function metricOf({ url }: ProxyProcess, name: string): Promise<number> {
-  const text = await (await request(`${url}/metrics`)).body.text();
-  let sum = 0;
-  for (const [, value] of text.matchAll(new RegExp(`^reductrai_${name}(?:\\{[^}]*\\})? (\\S+)`, 'gm')))
-    sum += Number(value);
-  return sum;
-}
 
 test('a journal on a shared volume is finished by another replica, and goes back to its own', {
   timeout: 240_000,

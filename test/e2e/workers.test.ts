@@ -7,22 +7,13 @@ import { request } from 'undici';
 import { expect, test } from 'vitest';
 import { startFakeVendor } from '../support/fake-vendor.ts';
 import { FleetLoad, KEY } from '../support/fleet-load.ts';
-import { type ProxyProcess, startProxy } from '../support/proxy-process.ts';
+import { metricOf, type ProxyProcess, startProxy } from '../support/proxy-process.ts';
 import { temporaryFolder } from '../support/temp-folder.ts';
 
 const WORKERS = 3;
 
 async function textOf({ url }: ProxyProcess, path: string): Promise<string> {
   return (await request(url + path)).body.text();
-}
-
-async function metricOf(proxy: ProxyProcess, name: string): Promise<number> {
-  let sum = 0;
-  for (const [, value] of (await textOf(proxy, '/metrics')).matchAll(
-    new RegExp(`^reductrai_${name}(?:\\{[^}]*\\})? (\\S+)`, 'gm'),
-  ))
-    sum += Number(value);
-  return sum;
 }
 
 interface WorkerStatus {

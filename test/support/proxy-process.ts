@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { request } from 'undici';
 import type { SmallDisk } from './small-disk.ts';
 
 export const PROJECT = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
@@ -139,4 +140,13 @@ export async function runCli(
   child.stderr.on('data', (chunk) => err.push(chunk));
   const [code] = await once(child, 'close');
   return { code: code ?? -1, stdout: Buffer.concat(out).toString('utf8'), stderr: Buffer.concat(err).toString('utf8') };
+}
+
+/** A metric of /metrics, summed over its labels. */
+export async function metricOf({ url }: Pick<ProxyProcess, 'url'>, name: string): Promise<number> {
+  const text = await (await request(`${url}/metrics`)).body.text();
+  let sum = 0;
+  for (const [, value] of text.matchAll(new RegExp(`^reductrai_${name}(?:\\{[^}]*\\})? (\\S+)`, 'gm')))
+    sum += Number(value);
+  return sum;
 }

@@ -3,6 +3,7 @@
  * tell series apart become runs, times move in equal steps, and values change little from one to the next.
  */
 
+import { entryRanks, reordered } from '../../codec/packed/row-order.ts';
 import { letGo, letGoOfColumn } from '../../core/buffers.ts';
 import { type Column, type ColumnBatch, type DictionaryColumn, NULL_ID } from '../../core/columns.ts';
 import { SERIES_TEXTS } from '../../record/rollup-schema.ts';
@@ -76,7 +77,10 @@ export function sortedBySeries(batch: ColumnBatch): ColumnBatch {
   const order = seriesOrder(batch);
   const columns: Record<string, Column> = {};
   for (const [name, column] of Object.entries(batch.columns)) {
-    columns[name] = moved(column, order);
+    columns[name] = reordered(column, order);
+    // Dictionaries go on to live in the new column.
+    if ('ids' in column) letGo(column.ids);
+    else letGoOfColumn(column);
   }
   return { rowCount: batch.rowCount, columns };
 }
@@ -97,7 +101,7 @@ function seriesOrder(batch: ColumnBatch): Uint32Array {
     counts[number]! += 1;
   }
   const metric = dictionary(batch, 'metric');
-  const rank = textRanks(metric);
+  const rank = entryRanks(metric);
   const rankOf = (number: number): number => {
     const id = metric.ids[firstRows[number]!]!;
     return id === NULL_ID ? -1 : rank[id]!;
@@ -130,40 +134,4 @@ function sortByTime(rows: Uint32Array, times: BigInt64Array): void {
     rows.sort((a, b) => (isLess(a, b) ? -1 : isLess(b, a) ? 1 : a - b));
     return;
   }
-}
-
-/** Place of each entry among all, by its bytes. */
-function textRanks({ offsets, bytes }: DictionaryColumn): Uint32Array {
-  const entry = (id: number): Uint8Array => bytes.subarray(offsets[id]!, offsets[id + 1]!);
-  const ids = Array.from({ length: offsets.length - 1 }, (_, id) => id);
-  const ranks = new Uint32Array(ids.length);
-  for (const [place, id] of ids.sort((a, b) => Buffer.compare(entry(a), entry(b))).entries()) ranks[id] = place;
-  return ranks;
-}
-
-/** Dictionaries are shared; what else the column held is let go of. */
-function moved(column: Column, order: Uint32Array): Column {
-  if ('ids' in column) {
-    const ids = new Uint32Array(order.length);
-    for (let i = 0; i < order.length; i++) ids[i] = column.ids[order[i]!]!;
-    letGo(column.ids);
-    return { ...column, ids };
-  }
-  const rest: { nulls?: Uint8Array } = {};
-  if (column.nulls) {
-    rest.nulls = new Uint8Array(order.length);
-    for (let i = 0; i < order.length; i++) rest.nulls[i] = column.nulls[order[i]!]!;
-  }
-  // As bits: moved as a number a NaN may lose its payload. By halves: no bigint is made on the way.
-  const words = column.values.BYTES_PER_ELEMENT / 4;
-  const from = new Int32Array(column.values.buffer, column.values.byteOffset, column.values.length * words);
-  const to = new Int32Array(order.length * words);
-  for (let i = 0; i < order.length; i++) {
-    for (let word = 0; word < words; word++) to[i * words + word] = from[order[i]! * words + word]!;
-  }
-  const { kind } = column;
-  letGoOfColumn(column);
-  if (kind === 'int32') return { kind, values: to, ...rest };
-  if (kind === 'double') return { kind, values: new Float64Array(to.buffer), ...rest };
-  return { kind, values: new BigInt64Array(to.buffer), ...rest };
 }

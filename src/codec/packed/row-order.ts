@@ -1,5 +1,5 @@
 /** Orders of rows: the one in which a batch's items were received, and batches in another order. */
-import { type Column, type ColumnBatch, NULL_ID } from '../../core/columns.ts';
+import type { Column, ColumnBatch, DictionaryColumn } from '../../core/columns.ts';
 
 /** Rows by journal, position, item and point; undefined where the batch has no such columns. Rows that are equal in these stay in their order. */
 export function receivedOrder({ columns, rowCount }: ColumnBatch): Uint32Array | undefined {
@@ -8,7 +8,7 @@ export function receivedOrder({ columns, rowCount }: ColumnBatch): Uint32Array |
   const numbers = [position, item, point].map((column) => (column && 'values' in column ? column.values : undefined));
   const [positions, items, points] = numbers;
   if (!positions || !items || !points) return undefined;
-  const rank = journalRanks(journal);
+  const rank = entryRanks(journal);
   const compare = (a: number, b: number): number => {
     const byJournal = rank[journal.ids[a]!]! - rank[journal.ids[b]!]!;
     if (byJournal !== 0) return byJournal;
@@ -23,15 +23,11 @@ export function receivedOrder({ columns, rowCount }: ColumnBatch): Uint32Array |
 }
 
 /** Place of each entry among all, by its bytes. */
-function journalRanks({ offsets, bytes }: Extract<Column, { ids: Uint32Array }>): number[] {
+export function entryRanks({ offsets, bytes }: DictionaryColumn): Uint32Array {
   const entry = (id: number): Uint8Array => bytes.subarray(offsets[id]!, offsets[id + 1]!);
-  const sorted = Array.from({ length: offsets.length - 1 }, (_, id) => id).sort((a, b) =>
-    Buffer.compare(entry(a), entry(b)),
-  );
-  const ranks: number[] = [];
-  sorted.forEach((id, place) => {
-    ranks[id] = place;
-  });
+  const ids = Array.from({ length: offsets.length - 1 }, (_, id) => id);
+  const ranks = new Uint32Array(ids.length);
+  for (const [place, id] of ids.sort((a, b) => Buffer.compare(entry(a), entry(b))).entries()) ranks[id] = place;
   return ranks;
 }
 
@@ -39,21 +35,24 @@ function journalRanks({ offsets, bytes }: Extract<Column, { ids: Uint32Array }>)
 export function reordered(column: Column, order: Uint32Array): Column {
   const count = order.length;
   if ('ids' in column) {
-    const ids = new Uint32Array(count).fill(NULL_ID);
+    const ids = new Uint32Array(count);
     for (let i = 0; i < count; i++) ids[i] = column.ids[order[i]!]!;
     return { ...column, ids };
   }
-  const nulls = column.nulls ? { nulls: Uint8Array.from(order, (row) => column.nulls![row]!) } : {};
-  switch (column.kind) {
-    case 'double': {
-      // As bits: moved as a number a NaN may lose its payload.
-      const bits = new BigInt64Array(column.values.buffer, column.values.byteOffset, column.values.length);
-      const moved = BigInt64Array.from(order, (row) => bits[row]!);
-      return { kind: 'double', values: new Float64Array(moved.buffer), ...nulls };
-    }
-    case 'int32':
-      return { kind: 'int32', values: Int32Array.from(order, (row) => column.values[row]!), ...nulls };
-    default:
-      return { kind: column.kind, values: BigInt64Array.from(order, (row) => column.values[row]!), ...nulls };
+  const rest: { nulls?: Uint8Array } = {};
+  if (column.nulls) {
+    rest.nulls = new Uint8Array(count);
+    for (let i = 0; i < count; i++) rest.nulls[i] = column.nulls[order[i]!]!;
   }
+  // As bits: moved as a number a NaN may lose its payload. By halves: no bigint is made on the way.
+  const words = column.values.BYTES_PER_ELEMENT / 4;
+  const from = new Int32Array(column.values.buffer, column.values.byteOffset, column.values.length * words);
+  const to = new Int32Array(count * words);
+  for (let i = 0; i < count; i++) {
+    for (let word = 0; word < words; word++) to[i * words + word] = from[order[i]! * words + word]!;
+  }
+  const { kind } = column;
+  if (kind === 'int32') return { kind, values: to, ...rest };
+  if (kind === 'double') return { kind, values: new Float64Array(to.buffer), ...rest };
+  return { kind, values: new BigInt64Array(to.buffer), ...rest };
 }
