@@ -253,6 +253,9 @@ function notesOf(input: PlanInput, settings: Settings, { numberOf, tiersOf }: Pl
       ? ['Sketches: their stored size is that of generated ones; give --bytes-per-sketch.']
       : []),
     ...(numberOf('wire-ratio') === undefined ? ['How well senders compress is assumed (--wire-ratio 3).'] : []),
+    ...(input.isForwarding
+      ? []
+      : ['Nothing is forwarded with these settings; with DATADOG_API_KEY set the plan has the traffic to the vendor.']),
     ...(prices ? [`Prices: ${prices.source}.`] : ['No prices: --cloud s3, gcs or azure gives them.']),
     ...(cloud && hasClass && tiersOf('price-storage-gb-month') === undefined
       ? ['Storage classes of the settings cost other than the standard one: --price-storage-gb-month HOT,WARM,COLD.']

@@ -119,6 +119,8 @@ describe('the checks find what they look for', () => {
     expect(missingLine('metrics 1 2 MiB\n{"signal":"logs","rows":1}', printed)).toBe('{"signal":"logs","rows":1}');
     expect(missingLine('store: …', printed)).toBeUndefined();
     expect(missingLine('stores: …', printed)).toBe('stores: …');
+    expect(missingLine('metrics 311 2.9 MiB', printed, true)).toBeUndefined();
+    expect(missingLine('metrics 311 2.8 MiB', printed, true)).toBeDefined();
     expect(shapeOf('  ok      read it back')).toBe('ok read it back');
   });
 });

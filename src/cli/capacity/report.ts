@@ -90,5 +90,6 @@ function millions(requests: number): string {
 }
 
 function money(amount: number): string {
+  if (amount === 0) return '0';
   return amount < 10 ? amount.toFixed(1) : Math.round(amount).toLocaleString('en-US');
 }

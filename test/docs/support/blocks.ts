@@ -5,6 +5,7 @@
  *   <!-- run: SETUP, exit 1 -->        and ends with this code
  *   <!-- run: SETUP, with query -->    SQL is run by `reductrai query` instead of DuckDB itself
  *   <!-- output -->                    what the block before printed, compared loosely (support/outputs.ts)
+ *   <!-- exact output -->              the same, figures and all
  *   <!-- not run by tests: WHY -->
  *   <!-- file: NAME -->                the block is saved under this name, for the commands behind it
  *   <!-- haproxy -->                   a part of a configuration that HAProxy itself checks
@@ -101,6 +102,7 @@ export const notRunReason = ({ markers }: Block): string | undefined =>
 export const fileNameOf = ({ markers }: Block): string | undefined =>
   markers.map((marker) => /^file: ([\w.-]+)$/.exec(marker)?.[1]).find((name) => name !== undefined);
 
-export const isOutput = ({ markers }: Block): boolean => markers.includes('output');
+export const isExactOutput = ({ markers }: Block): boolean => markers.includes('exact output');
+export const isOutput = (block: Block): boolean => block.markers.includes('output') || isExactOutput(block);
 
 export const placeOf = ({ page, line }: Block): string => `${page}:${line}`;

@@ -3,6 +3,9 @@
  * must have been printed, in this order; others may stand between. A line that is only `…` stands for any.
  */
 
+/** For commands that say the same everywhere: only widths of columns may differ. */
+const spacesOf = (line: string): string => line.replace(/\s+/g, ' ').trim();
+
 /** The line as it is on any day and any machine. */
 export function shapeOf(line: string): string {
   const json = jsonShapeOf(line.trim());
@@ -37,11 +40,12 @@ function shapeOfValue(value: unknown): unknown {
 }
 
 /** The first documented line that was not printed, or undefined. */
-export function missingLine(documented: string, printed: string): string | undefined {
-  const shapes = printed.split('\n').map(shapeOf);
+export function missingLine(documented: string, printed: string, isExact = false): string | undefined {
+  const shape = isExact ? spacesOf : shapeOf;
+  const shapes = printed.split('\n').map(shape);
   let from = 0;
   for (const line of documented.split('\n')) {
-    const wanted = shapeOf(line);
+    const wanted = shape(line);
     if (wanted === '' || wanted === '…') continue;
     const open = wanted.endsWith(' …') ? wanted.slice(0, -2) : undefined;
     const at = shapes.findIndex(
