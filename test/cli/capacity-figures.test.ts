@@ -1,4 +1,7 @@
-/** The figures of `reductrai plan` are what the committed results of the benchmarks say: recomputed here from the very files they name. */
+/**
+ * The figures of `reductrai plan` are what the committed results of the benchmarks say: recomputed here from the very files they name. After newer results: put
+ * what is expected here into src/cli/capacity/figures.ts, then `npm run docs`.
+ */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';

@@ -15,6 +15,8 @@ const HOURS_PER_MONTH = 30 * 24;
 const PROCESS_BYTES = 500 * MIB;
 const UPKEEP_BYTES = 500 * MIB;
 const MEMORY_STEP_BYTES = 256 * MIB;
+/** How often a process asks for an object that is not there, to know whether the store answers (app.ts). */
+const PROBE_SECONDS = 5;
 /** A commit record and a list of hashes. */
 const OBJECTS_PER_FLUSH = 2;
 /** A flush that lies across the hour has its segments twice; late data makes some more. */
@@ -202,8 +204,8 @@ function requestsOf(input: PlanInput, count: number, rawPerSecond: number, wireP
     leases: Math.round(leases),
     puts: Math.round(chunks) + Math.round(segments) + Math.round(merged) + Math.round(leases),
     lists: isInStore ? Math.round(perReplica.listsPerMonth * count) : 0,
-    // Every renewal reads the leases of the others; upkeep reads each segment it merges whole, in every tier but the last once.
-    gets: Math.round(leases * (writers - 1) + written + merged),
+    // Every renewal reads the leases of all; every process asks whether the store is there; upkeep reads what it merges whole, once a tier.
+    gets: Math.round(leases * writers + (writers * MONTH_SECONDS) / PROBE_SECONDS + written + merged),
   };
 }
 
