@@ -9,13 +9,11 @@ import { PROJECT, runCli } from '../support/proxy-process.ts';
 import { documentPages, readPage } from './support/blocks.ts';
 
 const PAGES = documentPages();
-/** Of Compose files and scripts, and of tests. */
+/** Of Compose files and scripts, of tests, of senders. */
 const OTHER_VARIABLES = [
-  'REDUCTRAI_VERSION',
-  'REDUCTRAI_CORPUS',
-  'REDUCTRAI_DEPLOY_TOOLS',
-  'REDUCTRAI_MINIO',
-  'DATADOG_HOST',
+  ...['REDUCTRAI_VERSION', 'REDUCTRAI_CORPUS', 'REDUCTRAI_DEPLOY_TOOLS', 'REDUCTRAI_MINIO', 'DATADOG_HOST'],
+  // Misspelt on purpose.
+  'REDUCTRAI_PROT',
 ];
 /** Placeholders of the form `STORAGE_{HOT,WARM}_PATH` and `NAME_*` are looked up without what is open. */
 const VARIABLE =
