@@ -145,8 +145,7 @@ function numbersIn(option: NumberOption, text: string): number[] {
     const value = Number(part);
     if (isWhole && !Number.isInteger(value)) throw new Error(`--${name} takes a whole number, not ${part}`);
     if (value < min || value > max) {
-      const bounds = max === 1e15 ? `more than ${min < 1e-6 ? 0 : min}` : `from ${min} to ${max}`;
-      throw new Error(`--${name}: ${part} is out of bounds; ${bounds}`);
+      throw new Error(`--${name}: ${part} is out of bounds; from ${min} to ${max}`);
     }
     return value;
   });

@@ -67,6 +67,7 @@ export async function openCheckout(setup: string, store?: string): Promise<Check
       dataFolder: join(folder, 'data'),
       env: {
         ...ENV,
+        REPLICA_ID: 'proxy-0',
         REDUCTRAI_ARCHIVE_FLUSH_AFTER: '100ms',
         ...(setup === 'replica' ? { DURABILITY: 'store' } : {}),
       },
