@@ -245,12 +245,7 @@ function mergeDictionaries(
     if (table && field !== undefined) {
       const series = bySeries.get(table) ?? new SeriesIds(table, field, dictionary);
       bySeries.set(table, series);
-      const seriesIds = batch.series!.ids;
-      for (let i = 0; i < count; i++) {
-        const at = rows ? rows[i]! : i;
-        const id = seriesIds[at]!;
-        ids[row++] = id !== NULL_ID ? series.of(id) : own ? own.of(source.ids[at]!) : NULL_ID;
-      }
+      row = copySeriesIds(ids, row, selection, batch.series!.ids, series, own, source);
     } else if (own) {
       for (let i = 0; i < count; i++) ids[row++] = own.of(source.ids[rows ? rows[i]! : i]!);
     } else {
@@ -259,6 +254,33 @@ function mergeDictionaries(
     }
   }
   return { kind, ids, ...dictionary.finish() };
+}
+
+/** Writes ids of rows that name their series, and of those between them that do not. Resolves to the row behind. */
+function copySeriesIds(
+  ids: Uint32Array,
+  start: number,
+  { batch, rows }: Rows,
+  seriesIds: Uint32Array,
+  series: SeriesIds,
+  own: OwnIds | undefined,
+  source: DictionaryColumn,
+): number {
+  const { mapped } = series;
+  const count = rows ? rows.length : batch.rowCount;
+  for (let i = 0; i < count; i++) {
+    const at = rows ? rows[i]! : i;
+    const number = seriesIds[at]!;
+    let id = NULL_ID;
+    if (number !== NULL_ID) {
+      id = mapped[number]!;
+      if (id === UNMAPPED) id = series.map(number);
+    } else if (own) {
+      id = own.of(source.ids[at]!);
+    }
+    ids[start + i] = id;
+  }
+  return start + count;
 }
 
 /** Ids of a batch's own dictionary → ids of the merged one. Entries are taken over only when a selected row uses them. */
@@ -286,24 +308,23 @@ class OwnIds {
 
 /** Series of a table → ids of a column's merged dictionary. */
 class SeriesIds {
+  /** By number of the series; UNMAPPED: not asked for yet. */
+  readonly mapped: Uint32Array;
   readonly #table: SeriesTable;
   readonly #field: number;
   readonly #dictionary: MergedDictionary;
-  readonly #mapped: Uint32Array;
 
   constructor(table: SeriesTable, field: number, dictionary: MergedDictionary) {
     this.#table = table;
     this.#field = field;
     this.#dictionary = dictionary;
-    this.#mapped = new Uint32Array(table.seriesMax).fill(UNMAPPED);
+    this.mapped = new Uint32Array(table.seriesMax).fill(UNMAPPED);
   }
 
-  of(series: number): number {
-    const known = this.#mapped[series]!;
-    if (known !== UNMAPPED) return known;
+  map(series: number): number {
     const text = this.#table.records[series * SERIES_WORDS + this.#field]!;
     const own = text === NULL_ID ? NULL_ID : this.#dictionary.idOf(this.#table.textBytes(text));
-    this.#mapped[series] = own;
+    this.mapped[series] = own;
     return own;
   }
 }

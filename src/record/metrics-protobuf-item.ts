@@ -21,7 +21,14 @@ const HEAD_TAGS: ReadonlySet<number> = new Set([0x0a, 0x12, 0x1a]);
 /** Series that were read before by this thread, by their head. */
 const SEEN = new SeenSeries();
 
+/** The way into native code takes longer than to compare so many bytes here. */
+const SHORT_BYTES = 24;
+
 function isAt({ buffer, offset, end }: ProtobufReader, part: Buffer): boolean {
+  if (part.length <= SHORT_BYTES) {
+    for (let i = 0; i < part.length; i++) if (buffer[offset + i] !== part[i]) return false;
+    return offset + part.length <= end;
+  }
   return offset + part.length <= end && part.compare(buffer, offset, offset + part.length) === 0;
 }
 
