@@ -13,11 +13,11 @@ import { letGoOfBatch, type TravellingBatch } from '../core/travelling-batch.ts'
 import type { Journal } from '../journal/journal.ts';
 import type { DecodedBody, DecodeElsewhere } from '../record/decode-job.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
-import { beginRequest, hasHungUp, lookForHangUps, watchAnswer } from './answers.ts';
+import { hasHungUp, lookForHangUps, watchAnswer } from './answers.ts';
 import { type BodyLimits, type BodyTurns, readBody } from './body.ts';
 import { callerKey, createKeyCheck, pathWithoutKeys, relayedHeaders } from './caller-key.ts';
 import { refuse, type SuccessReply, sendReply } from './replies.ts';
-import { type Flight, type Place, RetryMemory } from './retry-memory.ts';
+import { type Flight, RetryMemory } from './retry-memory.ts';
 import type { IntakeRoute } from './routes.ts';
 
 export interface AdmissionLimits extends BodyLimits {
@@ -35,7 +35,7 @@ export interface AcceptedEnvelope {
 }
 
 export interface AdmissionOptions {
-  journal: Pick<Journal, 'append' | 'confirm' | 'unconfirm' | 'unconfirmedAtOpen' | 'usage'>;
+  journal: Pick<Journal, 'append' | 'confirm' | 'unconfirmedAtOpen' | 'usage'>;
   decode: DecodeElsewhere;
   budget: ByteBudget;
   /** Takes over the batch and what it has reserved. */
@@ -90,7 +90,6 @@ export class Admission {
   async take(route: IntakeRoute, raw: IncomingMessage, reply: FastifyReply): Promise<FastifyReply> {
     const { metrics, clock } = this.#options;
     const startedAtMs = clock.monotonicMs();
-    beginRequest(raw);
     const url = raw.url ?? route.path;
     const key = callerKey(url, raw.headers);
     // Tracers carry no key; the Agent they speak to in our place has its own.
@@ -198,7 +197,7 @@ export class Admission {
     if (claim) {
       metrics.duplicates.inc({ signal });
       discard();
-      return this.#answer(visit, head, claim, (isHeard) => {
+      return this.#answer(visit, head, (isHeard) => {
         claim.settle(isHeard);
         // Else the next life would take the envelope for unconfirmed again, and excuse one more equal body.
         if (isHeard) journal.confirm(claim.position, claim.epoch);
@@ -215,28 +214,18 @@ export class Admission {
     this.#count(head, receivedBytes, decoded.opaqueCount);
     this.#options.onAccepted({ position, head, batch: decoded.batch, reservedBytes: decoded.reservedBytes });
     if (requestId) retries.rememberRequestId(requestId, bodyHash, { position });
-    return this.#answer(visit, head, { position }, (isHeard) => {
+    return this.#answer(visit, head, (isHeard) => {
       if (isHeard) journal.confirm(position);
       else retries.remember(bodyHash, { position });
     });
   }
 
   /** Success, and what became of it. */
-  async #answer(
-    visit: Visit,
-    head: EnvelopeHead,
-    place: Place,
-    told: (isHeard: boolean) => void,
-  ): Promise<FastifyReply> {
-    const { clock, limits, journal } = this.#options;
+  async #answer(visit: Visit, head: EnvelopeHead, told: (isHeard: boolean) => void): Promise<FastifyReply> {
+    const { clock, limits } = this.#options;
     const { raw, reply, route, startedAtMs } = visit;
     await lookForHangUps(clock);
-    const { bodyHash, receivedAtMs } = head;
-    const undo = (): void => {
-      this.#retries.remember(bodyHash, place);
-      if (place.epoch === undefined) journal.unconfirm({ position: place.position, bodyHash, receivedAtMs });
-    };
-    const sent = watchAnswer(raw, reply, { clock, startedAtMs, patienceMs: limits.patienceMs }, told, undo);
+    const sent = watchAnswer(raw, reply, { clock, startedAtMs, patienceMs: limits.patienceMs }, told);
     let success: SuccessReply = route.reply;
     if (route.path.startsWith('/v0.') && raw.headers['datadog-rates-payload-version'] !== undefined) {
       // The tracer has our (only) version of the rates already.

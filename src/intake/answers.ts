@@ -32,34 +32,6 @@ function turn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }
 
-/** The answer that a socket got last. A reset right behind it says that it lay there unread. */
-interface LastAnswer {
-  atMs: number;
-  undo: () => void;
-}
-
-/** A peer that was there so long after an answer has read it. */
-const RESET_WITHIN_MS = 1_000;
-const LAST_ANSWER = Symbol('last-answer');
-
-type AnsweredSocket = IncomingMessage['socket'] & { [LAST_ANSWER]?: LastAnswer | undefined };
-
-/** Whoever sends the next request has read the answer to the one before. */
-export function beginRequest({ socket }: IncomingMessage): void {
-  if (LAST_ANSWER in socket) socket[LAST_ANSWER] = undefined;
-}
-
-function watchForReset(socket: AnsweredSocket, clock: Clock, undo: () => void): void {
-  const isWatched = LAST_ANSWER in socket;
-  socket[LAST_ANSWER] = { atMs: clock.monotonicMs(), undo };
-  if (isWatched) return;
-  socket.once('error', (error: NodeJS.ErrnoException) => {
-    const last = socket[LAST_ANSWER];
-    if (error.code !== 'ECONNRESET' || !last || clock.monotonicMs() - last.atMs > RESET_WITHIN_MS) return;
-    last.undo();
-  });
-}
-
 export interface Hearing {
   clock: Clock;
   startedAtMs: number;
@@ -69,15 +41,13 @@ export interface Hearing {
 
 /**
  * Tells, once, whether the answer left in time and whole. What it returns is to be called when the answer was sent: mostly the
- * kernel has it by then, and each moment between that and the confirmation is one in which dying loses the difference. `undo`: it was told as heard, and
- * the connection was then reset with it unread, as when a balancer dies.
+ * kernel has it by then, and each moment between that and the confirmation is one in which dying loses the difference.
  */
 export function watchAnswer(
   request: IncomingMessage,
   reply: FastifyReply,
   { clock, startedAtMs, patienceMs }: Hearing,
   told: (confirmed: boolean) => void,
-  undo: () => void,
 ): () => void {
   const { socket } = request;
   if (hasHungUp(request)) {
@@ -89,7 +59,6 @@ export function watchAnswer(
     if (settled) return;
     settled = true;
     told(confirmed);
-    if (confirmed) watchForReset(socket, clock, undo);
   };
   const inTime = (): boolean => clock.monotonicMs() - startedAtMs <= patienceMs;
   reply.raw.once('finish', () => settle(inTime()));

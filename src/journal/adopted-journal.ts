@@ -293,10 +293,6 @@ class Adopted implements AdoptedJournal {
     return this.#heardLate.splice(0);
   }
 
-  unconfirm(): void {
-    // Nothing is answered here.
-  }
-
   unconfirmedAtOpen(): [] {
     return [];
   }

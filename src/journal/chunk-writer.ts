@@ -99,16 +99,6 @@ export class ChunkWriter {
     if (this.#heard.length > HEARD_RANGES_MAX) this.#heard.shift();
   }
 
-  /** Unless a chunk has said so already. */
-  unconfirm(position: Position): void {
-    this.#heard = this.#heard.flatMap((range): PositionRange[] => {
-      const [first, last] = range;
-      if (range.length === 3 || position < first || position > last) return [range];
-      const left: PositionRange[] = position > first ? [[first, position - 1]] : [];
-      return position < last ? [...left, [position + 1, last]] : left;
-    });
-  }
-
   /** Resolves when nothing waits any more: all is durable, or given up. */
   async flush(): Promise<void> {
     this.#isFlushing = true;

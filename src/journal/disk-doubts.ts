@@ -18,7 +18,7 @@ export class DiskDoubts {
   readonly #clock: Clock;
   readonly #epoch: number;
   readonly #closing = new AbortController();
-  /** Of what may not be archived yet. However old: its retry may have come to others in time. */
+  /** Of what may not be archived yet, in order of position. However old: its retry may have come to others in time. */
   readonly #unheard = new Map<Position, UnconfirmedEnvelope>();
   readonly #heardLate: HeardEnvelope[] = [];
   #askedTo: Position = 0;
@@ -49,7 +49,10 @@ export class DiskDoubts {
     this.#askedTo = Math.max(this.#askedTo, last);
     const found = within();
     // What is archived as doubtful stays so, whatever is heard later.
-    for (const position of this.#unheard.keys()) if (position <= last) this.#unheard.delete(position);
+    for (const position of this.#unheard.keys()) {
+      if (position > last) break;
+      this.#unheard.delete(position);
+    }
     return found;
   }
 
@@ -57,10 +60,6 @@ export class DiskDoubts {
     if (this.#unheard.delete(position) || position > this.#askedTo) return;
     this.#heardLate.push({ epoch: this.#epoch, position });
     if (this.#heardLate.length > HEARD_LATE_MAX) this.#heardLate.shift();
-  }
-
-  unconfirmed(envelope: UnconfirmedEnvelope): void {
-    if (envelope.position > this.#askedTo) this.add(envelope);
   }
 
   heardLate(): HeardEnvelope[] {

@@ -500,12 +500,6 @@ export class DiskJournal implements Journal {
     this.#doubts.confirmed(position);
   }
 
-  unconfirm(envelope: UnconfirmedEnvelope): void {
-    if (this.#isClosed) return;
-    this.#parts.unconfirmed.add(envelope, this.#options.clock.nowMs());
-    this.#doubts.unconfirmed(envelope);
-  }
-
   doubtful(first: Position, last: Position): Promise<UnconfirmedEnvelope[]> {
     return this.#doubts.tell(first, last);
   }

@@ -79,11 +79,6 @@ export interface Journal {
    * an earlier life, as `unconfirmedAtOpen` told.
    */
   confirm(position: Position, epoch?: number): void;
-  /**
-   * It did not reach its sender after all: a balancer died with it unread, and whoever sent it will come back. As far as nothing was told of
-   * it yet.
-   */
-  unconfirm(envelope: UnconfirmedEnvelope): void;
   /** At open: what the previous process accepted but did not confirm, within the retry window. */
   unconfirmedAtOpen(): UnconfirmedEnvelope[];
   /**

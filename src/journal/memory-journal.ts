@@ -122,10 +122,6 @@ class MemoryJournal implements Journal {
     // Nothing is told to a next process.
   }
 
-  unconfirm(): void {
-    // Nor to anybody else.
-  }
-
   doubtful(): Promise<[]> {
     return Promise.resolve([]);
   }

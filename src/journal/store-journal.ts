@@ -210,7 +210,10 @@ class StoreJournal implements Journal {
 
   #free(): void {
     this.#start = Math.max(this.#start, (this.#consumers.passed() ?? 0) + 1);
-    for (const position of this.#unheard.keys()) if (position < this.#start) this.#unheard.delete(position);
+    for (const position of this.#unheard.keys()) {
+      if (position >= this.#start) break;
+      this.#unheard.delete(position);
+    }
     this.#options.metrics.journalBytes.set(this.#bytes());
     this.#deleting ??= this.#deletePassed().finally(() => {
       this.#deleting = undefined;
@@ -241,11 +244,6 @@ class StoreJournal implements Journal {
     if (wasWaiting || (epoch === undefined && position > this.#askedTo)) return;
     this.#heardLate.push({ epoch: epoch ?? this.identity.epoch, position });
     if (this.#heardLate.length > HEARD_LATE_MAX) this.#heardLate.shift();
-  }
-
-  unconfirm(envelope: UnconfirmedEnvelope): void {
-    this.#writer.unconfirm(envelope.position);
-    if (envelope.position > this.#askedTo) this.#unheard.set(envelope.position, envelope);
   }
 
   heardLate(): HeardEnvelope[] {
