@@ -12,6 +12,7 @@ HELM=v3.19.5
 KUSTOMIZE=v5.8.1
 KUBECONFORM=v0.7.0
 HCLFMT=v2.24.0
+HEY=v0.1.5
 # Only read from, for the schemas in them.
 DOCKER_CLI=v29.9.3+incompatible
 PROMETHEUS_OPERATOR=v0.85.0
@@ -44,9 +45,9 @@ python_tools() {
   cp "$here/requirements.txt" "$folder/py/requirements.txt"
 }
 
-# Without optimisation: they are compiled far more often than they work hard.
+# Without optimisation, unless GCFLAGS says otherwise: they are compiled far more often than they work hard.
 install_go() { # PACKAGE
-  GOBIN="$folder/bin" go install -ldflags='-s -w' -gcflags='all=-N -l' "$1"
+  GOBIN="$folder/bin" go install -ldflags='-s -w' -gcflags="${GCFLAGS-all=-N -l}" "$1"
 }
 
 go_tool() { # NAME PACKAGE@VERSION
@@ -135,6 +136,8 @@ timed systemd-analyze systemd_analyze
 timed schemas schemas
 go_tool kubeconform "github.com/yannh/kubeconform/cmd/kubeconform@$KUBECONFORM"
 compose_config
+# Shares the processors with what it loads.
+GCFLAGS='' go_tool hey "github.com/rakyll/hey@$HEY"
 go_tool hclfmt "github.com/hashicorp/hcl/v2/cmd/hclfmt@$HCLFMT"
 go_tool kustomize "sigs.k8s.io/kustomize/kustomize/v5@$KUSTOMIZE"
 go_tool helm "helm.sh/helm/v3/cmd/helm@$HELM"
