@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs the tools that check what is in deploy/, at pinned versions, and says how long each took. What is there already is left
-# alone. Needs Python 3 with venv, Go 1.24 or newer, and apt (for Prometheus and amtool, of which the packages are only unpacked).
+# alone. Needs Python 3 with venv, Go 1.24 or newer, and apt (for Prometheus and amtool, of which the packages are only unpacked, and for
+# what the image is made of).
 # The folder can be kept between runs: $REDUCTRAI_DEPLOY_TOOLS. Used by test/deploy; without it those tests fail, they are never skipped.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -86,6 +87,26 @@ systemd_analyze() {
   command -v systemd-analyze >/dev/null || apt_install systemd
 }
 
+# The image's base as far as Debian gives it, with the packages that the Dockerfile's last stage installs as a source for apt in /packages:
+# test/deploy/image.test.ts runs that stage in it, without a network. Documentation is left out as in Debian's slim images.
+image_base() {
+  local packages stamp="$folder/image/packages"
+  packages=$(sed -n 's/^.*apt-get install -y --no-install-recommends \(.*\) \\$/\1/p' "$here/../../../Dockerfile" | tail -n 1)
+  if [ -e "$folder/image/base.tar" ] && [ "$(cat "$stamp")" = "$packages" ]; then return; fi
+  rm -rf "$folder/image"
+  mkdir -p "$folder/image"
+  command -v mmdebstrap >/dev/null || apt_install mmdebstrap
+  local excluded=()
+  for kind in doc man info locale; do excluded+=("--dpkgopt=path-exclude=/usr/share/$kind/*"); done
+  # shellcheck disable=SC2016 # $1 is that of the hook: the root.
+  mmdebstrap --quiet --variant=minbase "${excluded[@]}" \
+    --customize-hook='mkdir -p "$1/packages/partial"' \
+    --customize-hook="chroot \"\$1\" apt-get install -y -qq --no-install-recommends --download-only -o Dir::Cache::archives=/packages $packages" \
+    --customize-hook='chroot "$1" sh -euc "cd /packages; for deb in *.deb; do dpkg-deb -f \$deb; echo Filename: ./\$deb; echo Size: \$(stat -c %s \$deb); echo SHA256: \$(sha256sum \$deb | cut -c 1-64); echo; done >Packages"' \
+    bookworm "$folder/image/base.tar"
+  echo "$packages" >"$stamp"
+}
+
 # of MODULE@VERSION FILE… : copies files of a Go module into schemas/
 of() {
   local module=$1 from
@@ -133,6 +154,7 @@ schemas() {
 timed 'python tools' python_tools
 timed 'prometheus, promtool, amtool' debian_tools
 timed systemd-analyze systemd_analyze
+timed 'base of the image' image_base
 timed schemas schemas
 go_tool kubeconform "github.com/yannh/kubeconform/cmd/kubeconform@$KUBECONFORM"
 compose_config
