@@ -37,8 +37,8 @@ function reportOf(text: string): Report {
   const found = (pattern: RegExp): number => Number(pattern.exec(text)?.[1] ?? Number.NaN);
   return {
     perSecond: found(/Requests\/sec:\s+([\d.]+)/),
-    p50: found(/50% in ([\d.]+) secs/),
-    p99: found(/99% in ([\d.]+) secs/),
+    p50: found(/50%+ in ([\d.]+) secs/),
+    p99: found(/99%+ in ([\d.]+) secs/),
     statuses: Object.fromEntries(
       [...text.matchAll(/^\s+\[(\d+)\]\s+(\d+) responses$/gm)].map(([, status, count]) => [status!, Number(count)]),
     ),
@@ -53,8 +53,8 @@ Summary:
   Requests/sec:	1500.5000
 
 Latency distribution:
-  50% in 0.0630 secs
-  99% in 0.1234 secs
+  50%% in 0.0630 secs
+  99%% in 0.1234 secs
 
 Status code distribution:
   [202]	1499 responses
