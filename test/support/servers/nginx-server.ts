@@ -21,11 +21,13 @@ export interface NginxOptions {
 
 const TEMPLATES = join(PROJECT, 'deploy/nginx');
 
-/** `replicas`: `host:port` of each. */
-export async function startNginx(replicas: readonly string[], options: NginxOptions = {}): Promise<NginxServer> {
-  const { balance = 'least_conn', parts = [], env = {} } = options;
-  const folder = await temporaryFolder();
-  const listen = `127.0.0.1:${await keptPort()}`;
+/** Writes what Nginx is started with below a folder; resolves with the path of the first file. `replicas`: `host:port` of each. */
+export async function writeNginx(
+  folder: string,
+  listen: string,
+  replicas: readonly string[],
+  { balance = 'least_conn', parts = [], env = {} }: NginxOptions = {},
+): Promise<string> {
   const known: Record<string, string> = { LISTEN: listen, BALANCE: balance, ...env };
   for (const [index, replica] of replicas.entries()) known[`REPLICA_${index + 1}`] = replica;
   // What the official image does with envsubst: folders stay, and what is not set stays as it is written.
@@ -47,6 +49,12 @@ export async function startNginx(replicas: readonly string[], options: NginxOpti
      http { access_log off; ${temporary.join(' ')}
      include conf.d/*.conf; }`,
   );
+  return config;
+}
+
+export async function startNginx(replicas: readonly string[], options: NginxOptions = {}): Promise<NginxServer> {
+  const listen = `127.0.0.1:${await keptPort()}`;
+  const config = await writeNginx(await temporaryFolder(), listen, replicas, options);
   const { output, close } = await startServer({
     command: findProgram('nginx')!,
     args: ['-c', config, '-e', 'stderr'],
