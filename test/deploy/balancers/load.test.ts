@@ -46,6 +46,8 @@ function reportOf(text: string): Report {
   };
 }
 
+const ms = (seconds: number): string => (seconds * 1000).toFixed(0);
+
 test('what hey prints is understood', () => {
   const text = `
 Summary:
@@ -128,7 +130,7 @@ describe.skipIf(missing.length > 0)(title, () => {
       const sql = `SELECT count(*)::INTEGER AS points FROM metrics WHERE metric = '${metric}'`;
       expect(await queried(fleet, sql)).toEqual([{ points: answered }]);
       console.log(
-        `${name}: ${report.perSecond.toFixed(0)} requests/s, ${answered} × 202, p50 ${report.p50 * 1000} ms, p99 ${report.p99 * 1000} ms, ` +
+        `${name}: ${report.perSecond.toFixed(0)} requests/s, ${answered} × 202, p50 ${ms(report.p50)} ms, p99 ${ms(report.p99)} ms, ` +
           `shares ${shares.map((share) => `${(share * 100).toFixed(1)} %`).join(', ')}`,
       );
     },
