@@ -162,7 +162,12 @@ describe.skipIf(missing.length > 0)(title, () => {
       } finally {
         await fleet.start(1);
       }
-      await new Promise((resolve) => setTimeout(resolve, OUT_AFTER_MS));
+      const from = `127.0.1.${before.indexOf(1) + 1}`;
+      const isBack = async (): Promise<boolean> => {
+        await send(url, { body: log('back'), from });
+        return (await acknowledged(fleet))[1]! > 0;
+      };
+      await expect.poll(isBack, { timeout: 30_000, interval: 250 }).toBe(true);
       expect(await placesOf(url)).toEqual(before);
       console.log(
         `${name}: senders of each replica ${REPLICAS.map((_, at) => before.filter((one) => one === at).length)}`,

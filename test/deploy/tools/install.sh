@@ -90,21 +90,23 @@ systemd_analyze() {
 # The image's base as far as Debian gives it, with the packages that the Dockerfile's last stage installs as a source for apt in /packages:
 # test/deploy/image.test.ts runs that stage in it, without a network. Documentation is left out as in Debian's slim images.
 image_base() {
-  local packages stamp="$folder/image/packages"
+  local packages made="$folder/image/made-by" recipe
   packages=$(sed -n 's/^.*apt-get install -y --no-install-recommends \(.*\) \\$/\1/p' "$here/../../../Dockerfile" | tail -n 1)
-  if [ -e "$folder/image/base.tar" ] && [ "$(cat "$stamp")" = "$packages" ]; then return; fi
+  recipe="$packages, $(declare -f image_base)"
+  if [ -e "$made" ] && [ "$(cat "$made")" = "$recipe" ]; then return; fi
   rm -rf "$folder/image"
   mkdir -p "$folder/image"
   command -v mmdebstrap >/dev/null || apt_install mmdebstrap
-  local excluded=()
-  for kind in doc man info locale; do excluded+=("--dpkgopt=path-exclude=/usr/share/$kind/*"); done
+  # As Debian's images for Docker have it: what is not finished is made anew, so nothing waits for the disk.
+  local options=(--dpkgopt=force-unsafe-io)
+  for kind in doc man info locale; do options+=("--dpkgopt=path-exclude=/usr/share/$kind/*"); done
   # shellcheck disable=SC2016 # $1 is that of the hook: the root.
-  mmdebstrap --quiet --variant=minbase "${excluded[@]}" \
+  mmdebstrap --quiet --variant=minbase "${options[@]}" \
     --customize-hook='mkdir -p "$1/packages/partial"' \
     --customize-hook="chroot \"\$1\" apt-get install -y -qq --no-install-recommends --download-only -o Dir::Cache::archives=/packages $packages" \
     --customize-hook='chroot "$1" sh -euc "cd /packages; for deb in *.deb; do dpkg-deb -f \$deb; echo Filename: ./\$deb; echo Size: \$(stat -c %s \$deb); echo SHA256: \$(sha256sum \$deb | cut -c 1-64); echo; done >Packages"' \
     bookworm "$folder/image/base.tar"
-  echo "$packages" >"$stamp"
+  echo "$recipe" >"$made"
 }
 
 # of MODULE@VERSION FILE… : copies files of a Go module into schemas/
