@@ -5,9 +5,9 @@
 
 import { crc32 } from 'node:zlib';
 import type { Codec } from '../codec/codec.ts';
-import { letGoOfBatch } from '../core/buffers.ts';
 import { type ColumnBatch, LOW_WORD } from '../core/columns.ts';
 import { type JournalIdentity, type Position, SIGNALS, type Signal } from '../core/envelope.ts';
+import { letGoOfBatch } from '../core/travelling-batch.ts';
 import { SEGMENT_COLUMNS } from '../record/schema.ts';
 import type { DoubtfulEnvelope, SegmentEntry } from '../store/commit-log.ts';
 import { mergeSelections, type RowSelection, selectedCount } from './merge.ts';
@@ -94,7 +94,7 @@ export class SegmentBuilder {
     const { identity, writer, zstdLevel, rowGroupRowsMax, hoursMax, keepsBatches } = this.#options;
     const hours = envelopes.map((envelope) => hoursOfRows(envelope));
     const rowsByHour = new Map<number, number>();
-    for (const rows of hours) for (const hour of rows) rowsByHour.set(hour, (rowsByHour.get(hour) ?? 0) + 1);
+    for (const rows of hours) countHours(rows, rowsByHour);
     const own = ownHours(rowsByHour, hoursMax);
     const groups = new Map<number | typeof LATE, RowSelection[]>();
     envelopes.forEach((envelope, index) => {
@@ -156,14 +156,40 @@ function timesOf(batch: ColumnBatch): (row: number) => number {
 }
 
 function hoursOfRows(envelope: AddedEnvelope): Int32Array {
-  const timeOf = timesOf(envelope.batch);
-  const hours = new Int32Array(envelope.batch.rowCount);
-  for (let row = 0; row < hours.length; row++) hours[row] = hourOf(timeOf(row), envelope.receivedAtMs);
+  const { batch, receivedAtMs } = envelope;
+  const timeOf = timesOf(batch);
+  const hours = new Int32Array(batch.rowCount);
+  // Neighbours are mostly of the same time.
+  let lastMs = Number.NaN;
+  let lastHour = 0;
+  for (let row = 0; row < hours.length; row++) {
+    const timeMs = timeOf(row);
+    if (timeMs !== lastMs) {
+      lastMs = timeMs;
+      lastHour = hourOf(timeMs, receivedAtMs);
+    }
+    hours[row] = lastHour;
+  }
   return hours;
+}
+
+/** Adds the rows of each hour, a run at a time. */
+function countHours(hours: Int32Array, counts: Map<number, number>): void {
+  for (let start = 0; start < hours.length; ) {
+    const hour = hours[start]!;
+    let end = start + 1;
+    while (end < hours.length && hours[end] === hour) end += 1;
+    counts.set(hour, (counts.get(hour) ?? 0) + end - start);
+    start = end;
+  }
 }
 
 /** Row indexes by group; `undefined` when all rows fall into one. */
 function splitRows(hours: Int32Array, own: ReadonlySet<number>): Map<number | typeof LATE, Uint32Array | undefined> {
+  const [first] = hours;
+  // Nearly always.
+  if (first !== undefined && hours.every((hour) => hour === first))
+    return new Map([[own.has(first) ? first : LATE, undefined]]);
   const lists = new Map<number | typeof LATE, number[]>();
   for (let row = 0; row < hours.length; row++) {
     const group = own.has(hours[row]!) ? hours[row]! : LATE;

@@ -5,7 +5,7 @@
 import { NULL_ID } from '../core/columns.ts';
 import { hasNaNPayload } from '../wire/datadog/series-messages.ts';
 import type { ProtobufReader } from '../wire/protobuf.ts';
-import type { StringWriter } from './batch-builder.ts';
+import type { StringWriter } from './column-writers.ts';
 import { FieldCache, FieldRun } from './metrics-protobuf-fields.ts';
 import { type MetricRows, TYPE_NAMES } from './metrics-rows.ts';
 import { SeenItem, SeenSeries } from './seen-series.ts';
@@ -21,7 +21,14 @@ const HEAD_TAGS: ReadonlySet<number> = new Set([0x0a, 0x12, 0x1a]);
 /** Series that were read before by this thread, by their head. */
 const SEEN = new SeenSeries();
 
+/** The way into native code takes longer than to compare so many bytes here. */
+const SHORT_BYTES = 24;
+
 function isAt({ buffer, offset, end }: ProtobufReader, part: Buffer): boolean {
+  if (part.length <= SHORT_BYTES) {
+    for (let i = 0; i < part.length; i++) if (buffer[offset + i] !== part[i]) return false;
+    return offset + part.length <= end;
+  }
   return offset + part.length <= end && part.compare(buffer, offset, offset + part.length) === 0;
 }
 
@@ -124,8 +131,7 @@ export class ProtobufItemReader {
     if (!this.#exact || rows.pointCount === 0 || reader.end - reader.offset !== tail.length || !isAt(reader, tail))
       return false;
     reader.offset = reader.end;
-    rows.stage(seen);
-    rows.endItem('series', seen.shape, undefined);
+    rows.endSeen('series', seen);
     return true;
   }
 
