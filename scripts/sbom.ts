@@ -1,33 +1,44 @@
 /**
- * What the image is made of, as CycloneDX: `node scripts/sbom.ts [FOLDER]` lists the packages of the lock file that lie in FOLDER's
- * node_modules and are not for development only. Of `npm sbom --omit dev` the package `yaml` was missing, because development needs it, too.
+ * What ships, as CycloneDX: the packages of the lock file of which something is in the bundle, and those that it loads from node_modules (native
+ * parts). Each says which of the two it is. `npm sbom` would list what is installed instead, most of which is in neither.
  */
-import { existsSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+
+export interface Shipped {
+  /** Folders as the lock file names them: `node_modules/a`. */
+  bundled: readonly string[];
+  /** Names of packages. */
+  native: readonly string[];
+}
 
 interface Locked {
   version: string;
   resolved?: string;
   integrity?: string;
   license?: string;
-  dev?: boolean;
-  devOptional?: boolean;
   dependencies?: Record<string, string>;
   optionalDependencies?: Record<string, string>;
 }
 
 const NODE_MODULES = 'node_modules/';
 
-export function sbomOf(folder: string): object {
+/** `folder`: with package.json and package-lock.json. */
+export function sbomOf(folder: string, { bundled, native }: Shipped): object {
   const { packages } = JSON.parse(readFileSync(join(folder, 'package-lock.json'), 'utf8')) as {
     packages: Record<string, Locked & { name?: string }>;
   };
   const own = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'));
-  const shipped = Object.entries(packages).filter(
-    ([path, { dev, devOptional }]) => path !== '' && !dev && !devOptional && existsSync(join(folder, path)),
+  const paths = new Set([...bundled, ...native.map((name) => NODE_MODULES + name)]);
+  const inBundle = new Set(bundled);
+  const shipped = [...paths].sort().map((path) => {
+    const locked = packages[path];
+    if (!locked) throw new Error(`${path} ships, but is not in the lock file`);
+    return [path, locked] as const;
+  });
+  const components = new Map(
+    shipped.map(([path, locked]) => [purlOf(path, locked), componentOf(path, locked, inBundle.has(path))]),
   );
-  const paths = new Set(shipped.map(([path]) => path));
-  const components = new Map(shipped.map(([path, locked]) => [purlOf(path, locked), componentOf(path, locked)]));
   const root = `pkg:npm/${own.name}@${own.version}`;
   const dependsOn = (path: string, { dependencies, optionalDependencies }: Locked): string[] =>
     Object.keys({ ...dependencies, ...optionalDependencies })
@@ -63,7 +74,7 @@ function purlOf(path: string, { version }: Locked): string {
   return `pkg:npm/${nameOf(path).replace('@', '%40')}@${version}`;
 }
 
-function componentOf(path: string, locked: Locked): object {
+function componentOf(path: string, locked: Locked, isBundled: boolean): object {
   const purl = purlOf(path, locked);
   const [algorithm, base64] = locked.integrity?.split(/-(.*)/s) ?? [];
   return {
@@ -76,6 +87,7 @@ function componentOf(path: string, locked: Locked): object {
       ? { hashes: [{ alg: 'SHA-512', content: Buffer.from(base64!, 'base64').toString('hex') }] }
       : {}),
     ...(locked.license === undefined ? {} : { licenses: [licenseOf(locked.license)] }),
+    properties: [{ name: 'reductrai:shipped', value: isBundled ? 'in the bundle' : 'in node_modules' }],
   };
 }
 
@@ -93,5 +105,3 @@ function foundFrom(path: string, name: string, paths: ReadonlySet<string>): stri
     from = from.slice(0, Math.max(0, from.lastIndexOf(`/${NODE_MODULES}`)));
   }
 }
-
-if (import.meta.main) process.stdout.write(`${JSON.stringify(sbomOf(process.argv[2] ?? '.'), null, 2)}\n`);

@@ -107,6 +107,27 @@ test('compose.ha.yml: zones, and the addresses that the balancers are given, are
   expect(project.services.nginx?.profiles).toEqual(['nginx']);
 });
 
+test('compose.ha.yml: the balancers are given what their files ask for, and nothing that these do not know', async () => {
+  const { services } = await load('compose.ha.yml');
+  const read = (file: string): string =>
+    readFileSync(join(DEPLOY, file), 'utf8')
+      .split('\n')
+      .filter((line) => !/^ *#/.test(line))
+      .join('\n');
+  const template = read('nginx/reductrai.conf.template');
+  const { NGINX_ENVSUBST_FILTER: filter, ...given } = services.nginx!.environment!;
+  const asked = [...template.matchAll(/\$\{(\w+)\}/g)].map(([, name]) => name!);
+  expect(Object.keys(given).sort()).toEqual([...new Set(asked)].sort());
+  const parts = ['tls', 'client-certificates'].map((part) => read(`nginx/reductrai/${part}.conf.template`));
+  for (const [, name] of [template, ...parts].join('\n').matchAll(/\$\{(\w+)\}/g)) {
+    expect(name).toMatch(new RegExp(filter!));
+  }
+  // Nginx's own variables stay as they are written.
+  for (const [, name] of template.matchAll(/\$(\w+)/g)) expect(name).not.toMatch(new RegExp(filter!));
+  const known = [...read('haproxy/haproxy.cfg').matchAll(/\$\{(\w+)/g)].map(([, name]) => name!);
+  expect(known).toEqual(expect.arrayContaining(Object.keys(services.haproxy!.environment!)));
+});
+
 test('compose.ha.yml: Prometheus scrapes the proxies under their zones, and knows the others by their names', async () => {
   const { services } = await load('compose.ha.yml');
   const { scrape_configs: jobs, alerting } = parse(

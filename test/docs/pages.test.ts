@@ -12,6 +12,8 @@ const PAGES = documentPages();
 /** Of Compose files and scripts, of tests, of senders. */
 const OTHER_VARIABLES = [
   ...['REDUCTRAI_VERSION', 'REDUCTRAI_CORPUS', 'REDUCTRAI_DEPLOY_TOOLS', 'REDUCTRAI_MINIO', 'DATADOG_HOST'],
+  // Of the balancers' files.
+  ...['REPLICA_1', 'REPLICA_3'],
   // Misspelt on purpose.
   'REDUCTRAI_PROT',
 ];

@@ -19,6 +19,8 @@ const FIRST = [
 ];
 const LAST = [
   'test/e2e/balancers.test.ts',
+  'test/deploy/balancers/balancers.test.ts',
+  'test/deploy/balancers/drain.test.ts',
   'test/deploy/blue-green.test.ts',
   'test/docs/haproxy.test.ts',
   'test/store/azure-store.test.ts',
@@ -28,7 +30,11 @@ const LAST = [
   'test/store/s3-faults.test.ts',
   'test/store/gcs-store.test.ts',
   'test/store/s3-store.test.ts',
+  'test/deploy/bundle.test.ts',
   // Their tools are installed after the servers.
+  'test/deploy/image.test.ts',
+  'test/deploy/balancers/load.test.ts',
+  'test/deploy/balancers/files.test.ts',
   'test/deploy/manifests-in-use.test.ts',
   'test/deploy/compose.test.ts',
   'test/deploy/lint.test.ts',

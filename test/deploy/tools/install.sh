@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs the tools that check what is in deploy/, at pinned versions, and says how long each took. What is there already is left
-# alone. Needs Python 3 with venv, Go 1.24 or newer, and apt (for Prometheus and amtool, of which the packages are only unpacked).
+# alone. Needs Python 3 with venv, Go 1.24 or newer, and apt (for Prometheus and amtool, of which the packages are only unpacked, and for
+# what the image is made of).
 # The folder can be kept between runs: $REDUCTRAI_DEPLOY_TOOLS. Used by test/deploy; without it those tests fail, they are never skipped.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -12,6 +13,7 @@ HELM=v3.19.5
 KUSTOMIZE=v5.8.1
 KUBECONFORM=v0.7.0
 HCLFMT=v2.24.0
+HEY=v0.1.5
 # Only read from, for the schemas in them.
 DOCKER_CLI=v29.9.3+incompatible
 PROMETHEUS_OPERATOR=v0.85.0
@@ -44,9 +46,9 @@ python_tools() {
   cp "$here/requirements.txt" "$folder/py/requirements.txt"
 }
 
-# Without optimisation: they are compiled far more often than they work hard.
+# Without optimisation, unless GCFLAGS says otherwise: they are compiled far more often than they work hard.
 install_go() { # PACKAGE
-  GOBIN="$folder/bin" go install -ldflags='-s -w' -gcflags='all=-N -l' "$1"
+  GOBIN="$folder/bin" go install -ldflags='-s -w' -gcflags="${GCFLAGS-all=-N -l}" "$1"
 }
 
 go_tool() { # NAME PACKAGE@VERSION
@@ -83,6 +85,28 @@ debian_tools() {
 # Checks units; it is on most machines, and small where it is not.
 systemd_analyze() {
   command -v systemd-analyze >/dev/null || apt_install systemd
+}
+
+# The image's base as far as Debian gives it, with the packages that the Dockerfile's last stage installs as a source for apt in /packages:
+# test/deploy/image.test.ts runs that stage in it, without a network. Documentation is left out as in Debian's slim images.
+image_base() {
+  local packages made="$folder/image/made-by" recipe
+  packages=$(sed -n 's/^.*apt-get install -y --no-install-recommends \(.*\) \\$/\1/p' "$here/../../../Dockerfile" | tail -n 1)
+  recipe="$packages, $(declare -f image_base)"
+  if [ -e "$made" ] && [ "$(cat "$made")" = "$recipe" ]; then return; fi
+  rm -rf "$folder/image"
+  mkdir -p "$folder/image"
+  command -v mmdebstrap >/dev/null || apt_install mmdebstrap
+  # As Debian's images for Docker have it: what is not finished is made anew, so nothing waits for the disk.
+  local options=(--dpkgopt=force-unsafe-io)
+  for kind in doc man info locale; do options+=("--dpkgopt=path-exclude=/usr/share/$kind/*"); done
+  # shellcheck disable=SC2016 # $1 is that of the hook: the root.
+  mmdebstrap --quiet --variant=minbase "${options[@]}" \
+    --customize-hook='mkdir -p "$1/packages/partial"' \
+    --customize-hook="chroot \"\$1\" apt-get install -y -qq --no-install-recommends --download-only -o Dir::Cache::archives=/packages $packages" \
+    --customize-hook='chroot "$1" sh -euc "cd /packages; for deb in *.deb; do dpkg-deb -f \$deb; echo Filename: ./\$deb; echo Size: \$(stat -c %s \$deb); echo SHA256: \$(sha256sum \$deb | cut -c 1-64); echo; done >Packages"' \
+    bookworm "$folder/image/base.tar"
+  echo "$recipe" >"$made"
 }
 
 # of MODULE@VERSION FILE… : copies files of a Go module into schemas/
@@ -132,9 +156,12 @@ schemas() {
 timed 'python tools' python_tools
 timed 'prometheus, promtool, amtool' debian_tools
 timed systemd-analyze systemd_analyze
+timed 'base of the image' image_base
 timed schemas schemas
 go_tool kubeconform "github.com/yannh/kubeconform/cmd/kubeconform@$KUBECONFORM"
 compose_config
+# Shares the processors with what it loads.
+GCFLAGS='' go_tool hey "github.com/rakyll/hey@$HEY"
 go_tool hclfmt "github.com/hashicorp/hcl/v2/cmd/hclfmt@$HCLFMT"
 go_tool kustomize "sigs.k8s.io/kustomize/kustomize/v5@$KUSTOMIZE"
 go_tool helm "helm.sh/helm/v3/cmd/helm@$HELM"

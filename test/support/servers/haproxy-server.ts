@@ -2,6 +2,7 @@
  * HAProxy with the project's own configuration in front of replicas, on a port of its own that it keeps. It can be killed, started again, and
  * told to reload as a package does without a master process: a new one takes the port over and lets the old one finish (`-sf`).
  */
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import { request } from 'undici';
 import { expect } from 'vitest';
@@ -18,8 +19,25 @@ export interface HaproxyServer {
   close(): Promise<void>;
 }
 
-/** `replicas`: `host:port` of each. */
-export async function startHaproxy(replicas: readonly string[]): Promise<HaproxyServer> {
+/** Says a command to a runtime socket (ADMIN_SOCKET, a path); resolves with the answer. */
+export function tellHaproxy(socket: string, command: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const connection = connect(socket);
+    let answer = '';
+    connection.setEncoding('utf8').on('data', (text) => {
+      answer += text;
+    });
+    connection.once('error', reject);
+    connection.once('end', () => resolve(answer));
+    connection.end(`${command}\n`);
+  });
+}
+
+/** `replicas`: `host:port` of each. `more`: what the file takes beside them. */
+export async function startHaproxy(
+  replicas: readonly string[],
+  more: Readonly<Record<string, string>> = {},
+): Promise<HaproxyServer> {
   const port = await keptPort();
   const url = `http://127.0.0.1:${port}`;
   const isReady = async (): Promise<boolean> => {
@@ -27,11 +45,12 @@ export async function startHaproxy(replicas: readonly string[]): Promise<Haproxy
     await answer.body.dump();
     return true;
   };
-  const begin = (...more: string[]): Promise<ServerProcess> =>
+  const begin = (...args: string[]): Promise<ServerProcess> =>
     startServer({
       command: findProgram('haproxy')!,
-      args: ['-db', '-f', join(PROJECT, 'deploy/haproxy/haproxy.cfg'), ...more],
+      args: ['-db', '-f', join(PROJECT, 'deploy/haproxy/haproxy.cfg'), ...args],
       env: {
+        ...more,
         LISTEN: `127.0.0.1:${port}`,
         ...Object.fromEntries(replicas.map((replica, index) => [`REPLICA_${index + 1}`, replica])),
       },

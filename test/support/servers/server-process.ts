@@ -59,6 +59,8 @@ export interface ServerOptions {
   /** True once it serves. */
   isReady: () => Promise<boolean>;
   readyWithinMs?: number;
+  /** What ends it. Default SIGKILL; one with children must be told, so that it ends them. */
+  endsWith?: NodeJS.Signals;
 }
 
 /** Below what Linux gives to outgoing connections (ip_local_port_range). */
@@ -80,7 +82,7 @@ export async function startServer(options: ServerOptions): Promise<ServerProcess
   }
   const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()));
   const killWithUs = (): void => {
-    child.kill('SIGKILL');
+    child.kill(options.endsWith ?? 'SIGKILL');
   };
   process.once('exit', killWithUs);
   const deadline = performance.now() + (options.readyWithinMs ?? 120_000);
@@ -98,7 +100,7 @@ export async function startServer(options: ServerOptions): Promise<ServerProcess
     output: () => output,
     close: async () => {
       process.off('exit', killWithUs);
-      child.kill('SIGKILL');
+      killWithUs();
       await exited;
     },
   };
