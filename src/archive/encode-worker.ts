@@ -4,15 +4,11 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { createParquetCodec } from '../codec/parquet-codec.ts';
 import type { Position } from '../core/envelope.ts';
 import { WORKER_NICENESS } from '../core/limits.ts';
-import { type TravellingBatch, unpackBatch } from '../core/travelling-batch.ts';
-import { SIGNAL_COLUMNS } from '../record/schema.ts';
 import type { DoubtfulEnvelope } from '../store/commit-log.ts';
 import { type AddedEnvelope, type BuildOptions, type BuiltSegment, SegmentBuilder } from './segment-builder.ts';
 
-export type TravellingEnvelope = Omit<AddedEnvelope, 'batch'> & { batch: TravellingBatch };
-
 export type EncodeRequest =
-  | { kind: 'add'; envelopes: readonly TravellingEnvelope[] }
+  | { kind: 'add'; envelopes: readonly AddedEnvelope[] }
   /** Build the cut; each segment is answered as it is made, `next` asks for the one after. */
   | { kind: 'build'; first: Position; last: Position; doubts: readonly DoubtfulEnvelope[] }
   | { kind: 'next' };
@@ -43,8 +39,7 @@ if (parentPort) {
 
   port.on('message', (request: EncodeRequest) => {
     if (request.kind === 'add') {
-      for (const envelope of request.envelopes)
-        builder.add({ ...envelope, batch: unpackBatch(envelope.batch, SIGNAL_COLUMNS[envelope.signal]) });
+      for (const envelope of request.envelopes) builder.add(envelope);
       return;
     }
     if (request.kind === 'build') running = builder.build(request.first, request.last, request.doubts);

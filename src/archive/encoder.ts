@@ -4,8 +4,8 @@ import type { Position } from '../core/envelope.ts';
 import { ProxyError } from '../core/errors.ts';
 import { joinBatches, transferList } from '../core/travelling-batch.ts';
 import type { DoubtfulEnvelope } from '../store/commit-log.ts';
-import type { EncodeAnswer, EncodeRequest, TravellingEnvelope } from './encode-worker.ts';
-import type { BuildOptions, BuiltSegment } from './segment-builder.ts';
+import type { EncodeAnswer, EncodeRequest } from './encode-worker.ts';
+import type { AddedEnvelope, BuildOptions, BuiltSegment } from './segment-builder.ts';
 
 /** Envelopes that go to the worker together; it does not need them before it builds. */
 const ADDED_AT_ONCE = 64;
@@ -13,7 +13,7 @@ const ADDED_BYTES_MAX = 512 * 1024;
 
 export interface Encoder {
   /** The batch's buffers are transferred sooner or later: it is gone for the caller. */
-  add(envelope: TravellingEnvelope): void;
+  add(envelope: AddedEnvelope): void;
   /** Segments of the cut, one at a time. Throws WORKER_LOST when the worker ended. */
   build(first: Position, last: Position, doubts: readonly DoubtfulEnvelope[]): AsyncGenerator<BuiltSegment>;
   close(): Promise<void>;
@@ -45,7 +45,7 @@ export function createEncoder(options: BuildOptions, heapMiBMax: number): Encode
       worker.postMessage(request);
     });
   };
-  let added: TravellingEnvelope[] = [];
+  let added: AddedEnvelope[] = [];
   let addedBytes = 0;
   const sendAdded = (): void => {
     if (added.length === 0) return;

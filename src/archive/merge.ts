@@ -12,12 +12,13 @@ import {
   NULL_ID,
 } from '../core/columns.ts';
 import { SERIES_FIELDS, SERIES_INTERVAL, SERIES_WORDS, SeriesTable } from '../core/series-table.ts';
-import { letGoOfBatch } from '../core/travelling-batch.ts';
+import { columnOf, letGoOfBatch, seriesOf, type TravellingBatch, textBytesOf } from '../core/travelling-batch.ts';
 import { MergedDictionary } from './merged-dictionary.ts';
 
 /** Some rows of one batch, with the values that the archive adds to each of them. */
 export interface RowSelection {
-  batch: ColumnBatch;
+  /** Opened. */
+  batch: TravellingBatch;
   /** Indexes into the batch, ascending; undefined: all rows. */
   rows: Uint32Array | undefined;
   journal: string;
@@ -40,11 +41,11 @@ export function mergeSelections(schema: readonly ColumnSchema[], selections: rea
   const columns: Record<string, Column> = {};
   const tables = tablesOf(selections);
   // What lies in a page goes as a whole.
-  const usedUp = selections.filter(({ batch, isLastUse }) => isLastUse && !batch.page);
+  const usedUp = selections.flatMap(({ batch, isLastUse }) => (isLastUse && !batch.page ? [batch as ColumnBatch] : []));
   for (const column of schema) {
     columns[column.name] = mergeColumn(column, selections, rowCount, tables);
-    for (const { batch } of usedUp) {
-      const source = batch.columns[column.name];
+    for (const { columns: sources } of usedUp) {
+      const source = sources[column.name];
       if (source) letGoOfColumn(source);
     }
   }
@@ -74,18 +75,19 @@ export function selectRows(schema: readonly ColumnSchema[], batch: ColumnBatch, 
   return { rowCount: rows.length, columns };
 }
 
-/** The tables that batches name their series in, by batch. */
-type Tables = ReadonlyMap<ColumnBatch, SeriesTable>;
+/** Of batches whose rows name their series: the numbers, and the table they stand in. */
+type Tables = ReadonlyMap<TravellingBatch, { ids: Uint32Array; table: SeriesTable }>;
 
 function tablesOf(selections: readonly Pick<RowSelection, 'batch'>[]): Tables {
-  const byBatch = new Map<ColumnBatch, SeriesTable>();
+  const byBatch = new Map<TravellingBatch, { ids: Uint32Array; table: SeriesTable }>();
   const byKey = new Map<string, SeriesTable>();
   for (const { batch } of selections) {
-    if (!batch.series || byBatch.has(batch)) continue;
-    const opened = new SeriesTable(batch.series.table);
+    const series = seriesOf(batch);
+    if (!series || byBatch.has(batch)) continue;
+    const opened = new SeriesTable(series.table);
     const table = byKey.get(opened.key) ?? opened;
     byKey.set(table.key, table);
-    byBatch.set(batch, table);
+    byBatch.set(batch, { ids: series.ids, table });
   }
   return byBatch;
 }
@@ -176,8 +178,8 @@ function mergeNumbers<T extends Numbers>(
   let nulls: Uint8Array | undefined;
   let row = 0;
   for (const selection of selections) {
-    const source = selection.batch.columns[name];
-    if (!source || !('values' in source)) throw new Error(`BUG: batch without column ${name}`);
+    const source = columnOf(selection.batch, name);
+    if (!('values' in source)) throw new Error(`BUG: column ${name} has no numbers`);
     const { rows } = selection;
     const count = selectedCount(selection);
     if (count > 0 && isAbsent(source)) {
@@ -207,13 +209,13 @@ function fillIntervals(
   const words = new Uint32Array(merged.values.buffer);
   let row = 0;
   for (const { batch, rows } of selections) {
-    const table = tables.get(batch);
+    const named = tables.get(batch);
     const count = rows ? rows.length : batch.rowCount;
-    for (let i = 0; table && i < count; i++) {
-      const series = batch.series!.ids[rows ? rows[i]! : i]!;
+    for (let i = 0; named && i < count; i++) {
+      const series = named.ids[rows ? rows[i]! : i]!;
       if (series === NULL_ID) continue;
       // Where a row names its series, the column was null.
-      if (table.copyInterval(series, words, row + i)) merged.nulls![row + i] = 0;
+      if (named.table.copyInterval(series, words, row + i)) merged.nulls![row + i] = 0;
     }
     row += count;
   }
@@ -237,15 +239,15 @@ function mergeDictionaries(
   let row = 0;
   for (const selection of selections) {
     const { batch, rows } = selection;
-    const source = batch.columns[name];
-    if (!source || !('ids' in source)) throw new Error(`BUG: batch without column ${name}`);
+    const source = columnOf(batch, name);
+    if (!('ids' in source)) throw new Error(`BUG: column ${name} has no texts`);
     const count = selectedCount(selection);
     const own = source.offsets.length > 1 ? new OwnIds(source, dictionary) : undefined;
-    const table = field === undefined ? undefined : tables.get(batch);
-    if (table && field !== undefined) {
-      const series = bySeries.get(table) ?? new SeriesIds(table, field, dictionary);
-      bySeries.set(table, series);
-      row = copySeriesIds(ids, row, selection, batch.series!.ids, series, own, source);
+    const named = field === undefined ? undefined : tables.get(batch);
+    if (named && field !== undefined) {
+      const series = bySeries.get(named.table) ?? new SeriesIds(named.table, field, dictionary);
+      bySeries.set(named.table, series);
+      row = copySeriesIds(ids, row, selection, named.ids, series, own, source);
     } else if (own) {
       for (let i = 0; i < count; i++) ids[row++] = own.of(source.ids[rows ? rows[i]! : i]!);
     } else {
@@ -331,9 +333,6 @@ class SeriesIds {
 
 function entryBytes(selections: readonly Rows[], name: string): number {
   let total = 0;
-  for (const { batch } of selections) {
-    const column = batch.columns[name];
-    if (column && 'ids' in column) total += column.bytes.byteLength;
-  }
+  for (const { batch } of selections) total += textBytesOf(batch, name);
   return total;
 }

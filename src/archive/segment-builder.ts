@@ -5,10 +5,10 @@
 
 import { crc32 } from 'node:zlib';
 import type { Codec } from '../codec/codec.ts';
-import { type ColumnBatch, LOW_WORD } from '../core/columns.ts';
+import { LOW_WORD } from '../core/columns.ts';
 import { type JournalIdentity, type Position, SIGNALS, type Signal } from '../core/envelope.ts';
-import { letGoOfBatch } from '../core/travelling-batch.ts';
-import { SEGMENT_COLUMNS } from '../record/schema.ts';
+import { columnOf, letGoOfBatch, openBatch, type TravellingBatch } from '../core/travelling-batch.ts';
+import { SEGMENT_COLUMNS, SIGNAL_COLUMNS } from '../record/schema.ts';
 import type { DoubtfulEnvelope, SegmentEntry } from '../store/commit-log.ts';
 import { mergeSelections, type RowSelection, selectedCount } from './merge.ts';
 import { HOUR_MS, hourOf, ownHours, segmentKey } from './partition.ts';
@@ -21,7 +21,7 @@ export interface AddedEnvelope {
   protocol: string;
   requestPath: string;
   receivedAtMs: number;
-  batch: ColumnBatch;
+  batch: TravellingBatch;
 }
 
 export interface BuildOptions {
@@ -55,6 +55,7 @@ export class SegmentBuilder {
 
   /** Positions come in ascending order. */
   add(envelope: AddedEnvelope): void {
+    openBatch(envelope.batch, SIGNAL_COLUMNS[envelope.signal]);
     this.#held.push(envelope);
   }
 
@@ -107,7 +108,7 @@ export class SegmentBuilder {
     });
     const lateHour = Math.floor(envelopes[0]!.receivedAtMs / HOUR_MS);
     const ordered = [...groups.keys()].sort((a, b) => (a === LATE ? 1 : b === LATE ? -1 : a - b));
-    const needed = new Map<ColumnBatch, number | typeof LATE>();
+    const needed = new Map<TravellingBatch, number | typeof LATE>();
     for (const group of ordered) for (const { batch } of groups.get(group)!) needed.set(batch, group);
     for (const group of ordered) {
       const selections = groups.get(group)!;
@@ -145,9 +146,9 @@ export class SegmentBuilder {
 }
 
 /** Time of a row in ms since the epoch, whole. */
-function timesOf(batch: ColumnBatch): (row: number) => number {
-  const time = batch.columns.time;
-  if (!time || !('values' in time)) throw new Error('BUG: batch without time');
+function timesOf(batch: TravellingBatch): (row: number) => number {
+  const time = columnOf(batch, 'time');
+  if (!('values' in time)) throw new Error('BUG: batch without time');
   const { values } = time;
   if (time.kind === 'timestampNs') return (row) => Math.floor(Number(values[row]!) / 1e6);
   // By halves: a bigint for each row costs more than all else that is done with it here.

@@ -89,19 +89,19 @@ const NO_DOUBLES = new Float64Array(NOTHING);
 const NO_LONGS = new BigInt64Array(NOTHING);
 const NO_INTS = new Int32Array(NOTHING);
 
-/** A column that is null in every row. */
+const ABSENT: Record<ColumnKind, Column> = {
+  string: { kind: 'string', ids: NO_IDS, offsets: NO_IDS, bytes: NO_BYTES },
+  binary: { kind: 'binary', ids: NO_IDS, offsets: NO_IDS, bytes: NO_BYTES },
+  double: { kind: 'double', values: NO_DOUBLES },
+  int32: { kind: 'int32', values: NO_INTS },
+  int64: { kind: 'int64', values: NO_LONGS },
+  timestampMs: { kind: 'timestampMs', values: NO_LONGS },
+  timestampNs: { kind: 'timestampNs', values: NO_LONGS },
+};
+
+/** A column that is null in every row. It is everybody's: not to be written to. */
 export function absentColumn(kind: ColumnKind): Column {
-  switch (kind) {
-    case 'string':
-    case 'binary':
-      return { kind, ids: NO_IDS, offsets: NO_IDS, bytes: NO_BYTES };
-    case 'double':
-      return { kind, values: NO_DOUBLES };
-    case 'int32':
-      return { kind, values: NO_INTS };
-    default:
-      return { kind, values: NO_LONGS };
-  }
+  return ABSENT[kind];
 }
 
 /** Of a batch that has rows: the column is null in every one. */

@@ -10,6 +10,7 @@ import {
   type ColumnKind,
   type ColumnSchema,
   NOTHING,
+  type SeriesRows,
 } from './columns.ts';
 
 /**
@@ -22,6 +23,14 @@ export interface PackedBatch {
   at: number;
   byteLength: number;
   table?: SharedArrayBuffer;
+  /** Once opened. */
+  opened?: { layout: Int32Array; places: Places };
+}
+
+/** Per column, where in the layout it stands; the series behind all. */
+interface Places {
+  columns: ReadonlyMap<string, { at: number; kind: ColumnKind }>;
+  seriesAt: number;
 }
 
 export type TravellingBatch = ColumnBatch | PackedBatch;
@@ -37,11 +46,25 @@ const isText = (kind: ColumnKind): kind is 'string' | 'binary' => kind === 'stri
 
 export const aligned = (bytes: number): number => Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
 
-/** What the layout takes in front of the columns. */
+const placesBySchema = new Map<readonly ColumnSchema[], Places>();
+
+function placesOf(schema: readonly ColumnSchema[]): Places {
+  const known = placesBySchema.get(schema);
+  if (known) return known;
+  const columns = new Map<string, { at: number; kind: ColumnKind }>();
+  let at = 0;
+  for (const { name, kind } of schema) {
+    columns.set(name, { at, kind });
+    at += isText(kind) ? INTS_OF_DICTIONARY : INTS_OF_NUMBERS;
+  }
+  const places = { columns, seriesAt: at };
+  placesBySchema.set(schema, places);
+  return places;
+}
+
+/** What the layout takes in front of the columns. `schema` must be one of a few that stay. */
 export function layoutBytes(schema: readonly ColumnSchema[]): number {
-  let ints = 1;
-  for (const { kind } of schema) ints += isText(kind) ? INTS_OF_DICTIONARY : INTS_OF_NUMBERS;
-  return aligned(ints * 4);
+  return aligned((placesOf(schema).seriesAt + 1) * 4);
 }
 
 /** The batch itself where its columns have buffers of their own. A page must be the batch's alone. */
@@ -69,36 +92,74 @@ export function packBatch(batch: ColumnBatch): TravellingBatch {
   return { rowCount, page, at: 0, byteLength: page.buffer.byteLength, ...(series ? { table: series.table } : {}) };
 }
 
-/** `schema`: of the rows that were packed. */
+/** Makes `columnOf` and `seriesOf` work. `schema`: of the rows that were packed. */
+export function openBatch(batch: TravellingBatch, schema: readonly ColumnSchema[]): TravellingBatch {
+  if ('columns' in batch) return batch;
+  const places = placesOf(schema);
+  batch.opened = { layout: new Int32Array(batch.page.buffer, batch.at, places.seriesAt + 1), places };
+  return batch;
+}
+
+/** A column, seen anew with every call: a hundred thousand small batches wait for a flush, and views of all their columns would take more than they do. */
+export function columnOf(batch: TravellingBatch, name: string): Column {
+  if ('columns' in batch) return batch.columns[name] ?? noColumn(name);
+  const { rowCount, page, at: start } = batch;
+  const { buffer } = page;
+  const { layout, places } = openedOf(batch);
+  const { at, kind } = places.columns.get(name) ?? noColumn(name);
+  const first = layout[at]!;
+  if (first === ABSENT) return absentColumn(kind);
+  if (isText(kind)) {
+    return {
+      kind,
+      ids: new Uint32Array(buffer, start + first, rowCount),
+      offsets: new Uint32Array(buffer, start + layout[at + 1]!, layout[at + 2]!),
+      bytes: new Uint8Array(buffer, start + layout[at + 3]!, layout[at + 4]!),
+    };
+  }
+  const nullsAt = layout[at + 1]!;
+  const nulls = nullsAt === ABSENT ? {} : { nulls: new Uint8Array(buffer, start + nullsAt, rowCount) };
+  return numbersOf(kind, buffer, start + first, rowCount, nulls);
+}
+
+export function seriesOf(batch: TravellingBatch): SeriesRows | undefined {
+  if ('columns' in batch) return batch.series;
+  if (!batch.table) return undefined;
+  const { layout, places } = openedOf(batch);
+  const ids = new Uint32Array(batch.page.buffer, batch.at + layout[places.seriesAt]!, batch.rowCount);
+  // What was added to the table was counted when the batch was packed.
+  return { ids, table: batch.table, addedBytes: 0 };
+}
+
+/** Bytes of the entries of a column of text; 0 of others. */
+export function textBytesOf(batch: TravellingBatch, name: string): number {
+  if ('columns' in batch) {
+    const column = batch.columns[name];
+    return column && 'ids' in column ? column.bytes.byteLength : 0;
+  }
+  const { layout, places } = openedOf(batch);
+  const place = places.columns.get(name);
+  return place && isText(place.kind) && layout[place.at] !== ABSENT ? layout[place.at + 4]! : 0;
+}
+
+function openedOf(batch: PackedBatch): NonNullable<PackedBatch['opened']> {
+  if (!batch.opened) throw new Error('BUG: a batch was not opened');
+  return batch.opened;
+}
+
+function noColumn(name: string): never {
+  throw new Error(`BUG: batch without column ${name}`);
+}
+
+/** The whole batch. */
 export function unpackBatch(batch: TravellingBatch, schema: readonly ColumnSchema[]): ColumnBatch {
   if ('columns' in batch) return batch;
-  const { rowCount, page, at, table } = batch;
-  const { buffer } = page;
-  const layout = new Int32Array(buffer, at, layoutBytes(schema) / 4);
+  openBatch(batch, schema);
+  const { rowCount, page } = batch;
   const columns: Record<string, Column> = {};
-  let next = 0;
-  for (const { name, kind } of schema) {
-    const first = layout[next]!;
-    if (first === ABSENT) {
-      columns[name] = absentColumn(kind);
-    } else if (isText(kind)) {
-      columns[name] = {
-        kind,
-        ids: new Uint32Array(buffer, at + first, rowCount),
-        offsets: new Uint32Array(buffer, at + layout[next + 1]!, layout[next + 2]!),
-        bytes: new Uint8Array(buffer, at + layout[next + 3]!, layout[next + 4]!),
-      };
-    } else {
-      const nullsAt = layout[next + 1]!;
-      const nulls = nullsAt === ABSENT ? {} : { nulls: new Uint8Array(buffer, at + nullsAt, rowCount) };
-      columns[name] = numbersOf(kind, buffer, at + first, rowCount, nulls);
-    }
-    next += isText(kind) ? INTS_OF_DICTIONARY : INTS_OF_NUMBERS;
-  }
-  if (!table) return { rowCount, columns, page };
-  // What was added to the table was counted when the batch was packed.
-  const series = { ids: new Uint32Array(buffer, at + layout[next]!, rowCount), table, addedBytes: 0 };
-  return { rowCount, columns, page, series };
+  for (const { name } of schema) columns[name] = columnOf(batch, name);
+  const series = seriesOf(batch);
+  return { rowCount, columns, page, ...(series ? { series } : {}) };
 }
 
 function numbersOf(

@@ -16,7 +16,6 @@ import { isProxyError, ProxyError } from '../../src/core/errors.ts';
 import { MIB } from '../../src/core/limits.ts';
 import { type Random, seededRandom } from '../../src/core/random.ts';
 import { createSealer } from '../../src/core/sealer.ts';
-import { unpackBatch } from '../../src/core/travelling-batch.ts';
 import { Fleet } from '../../src/fleet.ts';
 import type { Journal } from '../../src/journal/journal.ts';
 import { openStoreJournal } from '../../src/journal/store-journal.ts';
@@ -24,7 +23,6 @@ import { unheardOf } from '../../src/journal/unheard.ts';
 import { finishOrphan } from '../../src/orphan.ts';
 import type { DecodeElsewhere } from '../../src/record/decode-job.ts';
 import { decodeLogs } from '../../src/record/logs.ts';
-import { SIGNAL_COLUMNS } from '../../src/record/schema.ts';
 import type { ObjectStore } from '../../src/store/object-store.ts';
 import { withRetry } from '../../src/store/with-retry.ts';
 import { createLog } from '../../src/telemetry/log.ts';
@@ -83,8 +81,7 @@ function inlineEncoder(identity: JournalIdentity, writer: string | undefined, ga
     ...(writer === undefined ? {} : { writer }),
   });
   return {
-    add: (envelope) =>
-      builder.add({ ...envelope, batch: unpackBatch(envelope.batch, SIGNAL_COLUMNS[envelope.signal]) }),
+    add: (envelope) => builder.add(envelope),
     build: async function* (first, last, doubts) {
       for (const segment of builder.build(first, last, doubts)) {
         await gate.pass();
