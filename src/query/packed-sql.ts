@@ -63,8 +63,17 @@ export function unpackedSql(columns: readonly ColumnSchema[], relation: string):
   return `SELECT ${names.join(', ')} FROM (${prepared})`;
 }
 
-/** The span so many rows before it in its file. */
-const PARENT_SQL = `CASE WHEN ${PARENT_BACK} IS NULL THEN parent_id ELSE lag(span_id, ${PARENT_BACK}) OVER (PARTITION BY filename ORDER BY file_row_number) END`;
+/**
+ * The span so many rows before it (behind it where the number is below zero) in its file and trace. By trace, because DuckDB then applies a condition on
+ * `trace_id` before it, to the files: all rows of all files would be read otherwise.
+ */
+const parentSql = (direction: 'PRECEDING' | 'FOLLOWING', rows: string): string => {
+  const distance = `greatest(coalesce(${rows}, 0), 0) ${direction}`;
+  return `first_value(span_id) OVER (PARTITION BY filename, trace_id ORDER BY file_row_number RANGE BETWEEN ${distance} AND ${distance})`;
+};
+const PARENT_SQL = `CASE WHEN ${PARENT_BACK} IS NULL THEN parent_id
+  ELSE coalesce(CASE WHEN ${PARENT_BACK} > 0 THEN ${parentSql('PRECEDING', PARENT_BACK)} ELSE ${parentSql('FOLLOWING', `-${PARENT_BACK}`)} END,
+    error('a parent that is not there')) END`;
 
 /** Both are doubles, and the quotient the one nearest to the decimal. */
 const VALUE_SQL = `CASE WHEN ${VALUE_DIGITS} IS NULL THEN "value" ELSE CAST(${VALUE_DIGITS} AS DOUBLE) / [${Array.from({ length: 16 }, (_, scale) => `1e${scale}`).join(', ')}][${VALUE_SCALE} + 1] END`;
