@@ -66,15 +66,13 @@ export function writeIndexes(out: ByteWriter, groups: readonly RowGroup[]): Thri
       }),
     );
   const filters = placesOf(({ filter }) => filter && (() => out.bytes(filter)));
+  // Of all chunks or of none: Arrow's readers take no notice of indexes that a part of the file lacks.
+  const isCut = groups.some(({ chunks }) => chunks.some(({ written }) => written.pages.length > 1));
   const columns = placesOf(({ schema, written }, { rows }) => {
-    const index = columnIndex(schema, written.pages, rows);
+    const index = isCut ? columnIndex(schema, written.pages, rows) : undefined;
     return index && (() => writeStruct(out, index));
   });
-  // Of all columns or of none: a reader that picks rows needs their places in every column.
-  const cut = new Set(groups.filter(({ chunks }) => chunks.some(({ written }) => written.pages.length > 1)));
-  const offsets = placesOf(({ written }, group) =>
-    cut.has(group) ? () => writeStruct(out, offsetIndex(written.pages)) : undefined,
-  );
+  const offsets = placesOf(({ written }) => (isCut ? () => writeStruct(out, offsetIndex(written.pages)) : undefined));
   return groups.map((group, g) => {
     const chunks = group.chunks.map(({ offset, written: { meta } }, c): ThriftStruct => {
       return [
