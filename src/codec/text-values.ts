@@ -1,18 +1,15 @@
 /** How texts are written: dictionaries where they repeat, lengths and bytes for others; all ways where the smallest is looked for. */
-import { isUtf8 } from 'node:buffer';
 import { type ColumnSchema, type DictionaryColumn, NULL_ID } from '../core/columns.ts';
 import { ByteWriter } from './byte-writer.ts';
 import { bitWidth, ENCODING, writeDeltas32 } from './encodings.ts';
-import { type Bounds, ofDictionary, type Presence, type Values, widthsOf } from './value-pages.ts';
+import { textStatistics } from './text-bounds.ts';
+import { ofDictionary, type Presence, type Values, widthsOf } from './value-pages.ts';
 
 const PAGE_TEXT_BYTES_MAX = 4 * 1024 * 1024;
 /** Where the smallest file counts, not the memory of its readers. */
 const PAGE_TEXT_BYTES_THOROUGH_MAX = 16 * 1024 * 1024;
 /** A dictionary must save at least this share of the plain size. */
 const DICTIONARY_GAIN = 0.9;
-/** Longer bounds are cut. */
-const BOUND_BYTES_MAX = 64;
-const LAST_CODE_POINT = 0x10ffff;
 
 export function textValues(
   schema: ColumnSchema,
@@ -46,7 +43,7 @@ export function textValues(
     local[at++] = own;
   }
   const entry = (id: number): Uint8Array => bytes.subarray(offsets[id]!, offsets[id + 1]!);
-  const statistics = schema.kind === 'string' && !schema.json ? textStatistics(used, local, entry) : {};
+  const statistics = schema.kind === 'string' && !schema.json ? textStatistics(column, used, local) : {};
   const width = bitWidth(used.length - 1);
   const packedBytes = dictionaryBytes + (count * width) / 8;
   const found: Values[] = [];
@@ -95,63 +92,4 @@ export function textValues(
     });
   }
   return found;
-}
-
-/** Smallest and largest text in byte order. `local`: of each value its place in `used`. */
-function textStatistics(
-  used: readonly number[],
-  local: Uint32Array,
-  entry: (id: number) => Uint8Array,
-): Pick<Values, 'bounds' | 'boundsOf'> {
-  const bounds = textBounds(used, entry);
-  if (!bounds) return {};
-  const boundsOf = (start: number, end: number): Bounds | undefined => {
-    const places = new Set(local.subarray(start, end));
-    return textBounds(
-      Array.from(places, (place) => used[place]!),
-      entry,
-    );
-  };
-  return { bounds, boundsOf };
-}
-
-function textBounds(ids: readonly number[], entry: (id: number) => Uint8Array): Bounds | undefined {
-  let min: Uint8Array | undefined;
-  let max: Uint8Array | undefined;
-  for (const id of ids) {
-    const value = entry(id);
-    if (min === undefined || Buffer.compare(value, min) < 0) min = value;
-    if (max === undefined || Buffer.compare(value, max) > 0) max = value;
-  }
-  if (!min || !max) return undefined;
-  const lower = lowerBound(min);
-  const upper = upperBound(max);
-  if (!lower || !upper) return undefined;
-  const isExact = { min: lower.byteLength === min.byteLength, max: upper.isExact };
-  return { min: lower, max: upper.bytes, isExact };
-}
-
-/** The text itself or its beginning; cut between characters, as a bound is a text too. Undefined where it is no UTF-8. */
-function lowerBound(text: Uint8Array): Uint8Array | undefined {
-  if (text.byteLength <= BOUND_BYTES_MAX) return Uint8Array.from(text);
-  let end = BOUND_BYTES_MAX;
-  while (end > BOUND_BYTES_MAX - 4 && (text[end]! & 0xc0) === 0x80) end -= 1;
-  const cut = Uint8Array.from(text.subarray(0, end));
-  return isUtf8(cut) ? cut : undefined;
-}
-
-/** The text itself, or the least short one that is above everything that begins as it does. Undefined where there is none. */
-function upperBound(text: Uint8Array): { bytes: Uint8Array; isExact: boolean } | undefined {
-  const cut = lowerBound(text);
-  if (!cut) return undefined;
-  if (cut.byteLength === text.byteLength) return { bytes: cut, isExact: true };
-  const characters = [...Buffer.from(cut).toString('utf8')];
-  for (let last = characters.pop(); last !== undefined; last = characters.pop()) {
-    const code = last.codePointAt(0)!;
-    if (code === LAST_CODE_POINT) continue;
-    // Surrogates are no characters.
-    const next = code + 1 === 0xd800 ? 0xe000 : code + 1;
-    return { bytes: Buffer.from(characters.join('') + String.fromCodePoint(next), 'utf8'), isExact: false };
-  }
-  return undefined;
 }

@@ -15,6 +15,8 @@ const P4H = 0x85ebca77 | 0;
 const P5L = 0x165667c5 | 0;
 const P5H = 0x27d4eb2f | 0;
 
+const LANE_BITS = [1, 7, 12, 18] as const;
+
 /** Upper word of the product of two unsigned words. */
 function upperProduct(a: number, b: number): number {
   const a0 = a & 0xffff;
@@ -30,6 +32,7 @@ function upperProduct(a: number, b: number): number {
 export class Xxhash64 {
   low = 0;
   high = 0;
+  readonly #lanes = new Int32Array(8);
 
   /** Of the eight bytes of a 64-bit number. */
   ofLong(low: number, high: number): void {
@@ -73,7 +76,15 @@ export class Xxhash64 {
     // The four accumulators, low and high word each: P1 + P2, P2, 0, -P1.
     this.#set(P1L, P1H);
     this.#add(P2L, P2H);
-    const lanes = Int32Array.of(this.low, this.high, P2L, P2H, 0, 0, -P1L, ~P1H);
+    const lanes = this.#lanes;
+    lanes[0] = this.low;
+    lanes[1] = this.high;
+    lanes[2] = P2L;
+    lanes[3] = P2H;
+    lanes[4] = 0;
+    lanes[5] = 0;
+    lanes[6] = -P1L;
+    lanes[7] = ~P1H;
     const end = bytes.byteLength - 31;
     let at = 0;
     for (; at < end; at += 32) {
@@ -87,13 +98,13 @@ export class Xxhash64 {
     }
     let low = 0;
     let high = 0;
-    [1, 7, 12, 18].forEach((bits, lane) => {
+    for (let lane = 0; lane < 4; lane++) {
       this.#set(lanes[2 * lane]!, lanes[2 * lane + 1]!);
-      this.#rotate(bits);
+      this.#rotate(LANE_BITS[lane]!);
       this.#add(low, high);
       low = this.low;
       high = this.high;
-    });
+    }
     for (let lane = 0; lane < 4; lane++) {
       this.#set(0, 0);
       this.#round(lanes[2 * lane]!, lanes[2 * lane + 1]!);
