@@ -21,12 +21,13 @@ export function offsetIndex(pages: readonly WrittenPage[]): ThriftStruct {
   return [[1, { kind: 'list', of: 'struct', items: locations }]];
 }
 
-/** Undefined where a page with values has no bounds, and without any values. */
+/** Undefined where a page with values has no bounds, and for a single page, which its chunk's statistics describe. */
 export function columnIndex(
   { kind }: ColumnSchema,
   pages: readonly WrittenPage[],
   rows: number,
 ): ThriftStruct | undefined {
+  if (pages.length < 2) return undefined;
   const isNull = pages.map(({ firstRow, nullCount }, i) => nullCount === (pages[i + 1]?.firstRow ?? rows) - firstRow);
   if (isNull.every((empty) => empty) || pages.some(({ bounds }, i) => !bounds && !isNull[i])) return undefined;
   const filled = pages.flatMap(({ bounds }) => (bounds ? [bounds] : []));

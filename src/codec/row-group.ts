@@ -66,12 +66,12 @@ export function writeIndexes(out: ByteWriter, groups: readonly RowGroup[]): Thri
       }),
     );
   const filters = placesOf(({ filter }) => filter && (() => out.bytes(filter)));
-  // Of all chunks or of none: Arrow's readers take no notice of indexes that a part of the file lacks.
-  const isCut = groups.some(({ chunks }) => chunks.some(({ written }) => written.pages.length > 1));
   const columns = placesOf(({ schema, written }, { rows }) => {
-    const index = isCut ? columnIndex(schema, written.pages, rows) : undefined;
+    const index = columnIndex(schema, written.pages, rows);
     return index && (() => writeStruct(out, index));
   });
+  // Of all chunks or of none: Arrow's readers take no notice of indexes when a part of the file has no places.
+  const isCut = groups.some(({ chunks }) => chunks.some(({ written }) => written.pages.length > 1));
   const offsets = placesOf(({ written }) => (isCut ? () => writeStruct(out, offsetIndex(written.pages)) : undefined));
   return groups.map((group, g) => {
     const chunks = group.chunks.map(({ offset, written: { meta } }, c): ThriftStruct => {
