@@ -8,6 +8,8 @@ import { struct, writeStruct } from './thrift.ts';
 import { Xxhash64 } from './xxhash64.ts';
 
 const BLOCK_BYTES = 32;
+/** At most; it depends on the size that it names. */
+const HEADER_BYTES = 18;
 const SALTS = [0x47b6137b, 0x44974d91, 0x8824ad5b, 0xa2b7289d, 0x705495c7, 0x2df1424b, 0x9efc4947, 0x5c6bfb31] as const;
 /** At most, by the format's formula. As sizes are powers of two, 1 % on average; measured 0.1 to 2.7 %, since values do not fall into blocks evenly. */
 const FALSE_POSITIVES = 0.02;
@@ -28,12 +30,13 @@ export function bloomFilterOf(
   end: number,
   bytesMax: number,
 ): Uint8Array | undefined {
-  if (bytesMax < BLOCK_BYTES) return undefined;
+  const bitsMax = bytesMax - HEADER_BYTES;
+  if (bitsMax < BLOCK_BYTES) return undefined;
   const hashes = hashesOf(schema, column, start, end);
-  const sizeBytes = sizeFor(hashes.count, bytesMax);
+  const sizeBytes = sizeFor(hashes.count, bitsMax);
   if (sizeBytes === undefined) return undefined;
   const empty = struct([[1, struct([])]]);
-  const writer = new ByteWriter(sizeBytes + 32);
+  const writer = new ByteWriter(sizeBytes + HEADER_BYTES);
   writeStruct(writer, [
     [1, { kind: 'i32', value: sizeBytes }],
     // The one algorithm, hash and compression that there are: blocks, XXH64, none.

@@ -1,8 +1,7 @@
 /**
- * Column batches as Parquet files: flat columns, zstd pages, bloom filters, page indexes, statistics and key-value
- * metadata in the footer. Writing is ours;
- * reading back goes through hyparquet, an independent reader (parquet-reader.ts). Source: the Parquet format specification and
- * parquet.thrift.
+ * Column batches as Parquet files: flat columns, zstd pages, bloom filters and page indexes, statistics and key-value metadata in the
+ * footer. Writing is ours; reading back goes through hyparquet, an independent reader (parquet-reader.ts). Source: the Parquet format
+ * specification and parquet.thrift.
  *
  * Two annotations are left out on purpose. JSON: DuckDB then refuses a whole file for one lone surrogate (`"\\ud800"`), which
  * senders may write and we must keep. TIMESTAMP(NANOS, UTC): DuckDB cuts it to microseconds, and Spark does not read it.

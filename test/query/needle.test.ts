@@ -10,16 +10,18 @@ import type { Layout } from '../../src/codec/codec.ts';
 import { PACKED_LAYOUT } from '../../src/codec/packed/layout.ts';
 import { createParquetCodec } from '../../src/codec/parquet-codec.ts';
 import type { Signal } from '../../src/core/envelope.ts';
+import { ProxyError } from '../../src/core/errors.ts';
 import { nodeFileSystem } from '../../src/core/file-system.ts';
 import { seededRandom, systemRandom } from '../../src/core/random.ts';
 import { openEngine } from '../../src/query/engine.ts';
 import { jsonOfFields } from '../../src/query/table.ts';
 import { traceIdOf } from '../../src/query/trace-id.ts';
+import { segmentsOfTrace } from '../../src/query/trace-segments.ts';
 import { MACROS, type SegmentFiles, viewsSql } from '../../src/query/views.ts';
 import { SEGMENT_COLUMNS } from '../../src/record/schema.ts';
 import type { SegmentEntry } from '../../src/store/commit-log.ts';
 import { createMemoryStore } from '../../src/store/memory-store.ts';
-import type { ObjectStore } from '../../src/store/object-store.ts';
+import type { ByteRange, ObjectStore } from '../../src/store/object-store.ts';
 import { openReadCache } from '../../src/store/read-cache.ts';
 import { batchOf, type LogRow, randomSpans } from '../codec/packed/batches.ts';
 import { createManualClock } from '../support/manual-clock.ts';
@@ -52,6 +54,7 @@ function noiseOf(seed: number, words: number): () => string {
   return () => Array.from({ length: words }, () => Math.floor(random() * 2 ** 32).toString(36)).join('');
 }
 
+/** `ids`: of the traces they belong to. */
 function logs(part: number, ids: readonly bigint[]): LogRow[] {
   const noise = noiseOf(200 + part, 4);
   const timeMs = 1_790_000_000_000;
@@ -64,7 +67,7 @@ function logs(part: number, ids: readonly bigint[]): LogRow[] {
     message: `${new Date(timeMs + i * 17).toISOString()} INFO request ${part * LOGS + i} of ${noise()} took ${(i * 7919) % 1000} ms`,
     service: 'web',
     // Every tenth line belongs to a trace, in the forms that libraries write.
-    trace_id: i % 10 === 0 ? formOf(ids[i]!, i) : null,
+    trace_id: i % 10 === 0 && ids[i] !== undefined ? formOf(ids[i], i) : null,
   }));
 }
 
@@ -184,6 +187,37 @@ describe.each(['plain', 'packed'] as const)('DuckDB over %s files', (layout) => 
     expect(found.found.length).toBeGreaterThan(0);
     expect(found.found).toEqual(scan.found);
     expect(found.bytes).toBeLessThan(hay.bytes / 3);
+  });
+});
+
+describe('which segments may hold a trace', () => {
+  const trace = (id: bigint) => traceIdOf(id.toString())!;
+  const rangesOf = (bytesOf: ReadonlyMap<string, Uint8Array>) => async (key: string, range: ByteRange) =>
+    bytesOf.get(key)!.subarray(range.offset, range.offset + range.length);
+
+  test('those that cannot tell stay: without filters, and damaged ones', async () => {
+    const damaged = unfiltered.slice(0, 2).map(({ entry, bytes }, i) => ({
+      entry: { ...entry, key: `${entry.key}-${i}` },
+      bytes: i === 0 ? bytes.map(() => 7) : Buffer.concat([bytes.subarray(0, -40).fill(0xff), bytes.subarray(-40)]),
+    }));
+    const all = [...unfiltered, ...damaged];
+    const bytesOf = new Map(all.map(({ entry, bytes }) => [entry.key, bytes]));
+    const entries = all.map(({ entry }) => entry);
+    expect(await segmentsOfTrace('traces', entries, trace(12_345n), rangesOf(bytesOf))).toEqual(entries);
+  });
+
+  test('those without any id go, and of other signals none', async () => {
+    const rows = logs(0, []).map((row) => ({ ...row, trace_id: null }));
+    const { entry, bytes } = segmentOf('logs', 'plain', 0, rows);
+    const readRange = rangesOf(new Map([[entry.key, bytes]]));
+    expect(await segmentsOfTrace('logs', [entry], trace(1n), readRange)).toEqual([]);
+    expect(await segmentsOfTrace('metrics', [entry], trace(1n), readRange)).toEqual([entry]);
+  });
+
+  test('what the store says is told', async () => {
+    const entries = segments.traces.plain.map(({ entry }) => entry);
+    const away = () => Promise.reject(new ProxyError('STORE_UNAVAILABLE', 'away'));
+    await expect(segmentsOfTrace('traces', entries, trace(1n), away)).rejects.toThrow('away');
   });
 });
 
