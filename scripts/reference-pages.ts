@@ -34,8 +34,8 @@ async function metricsPage(): Promise<string> {
 }
 
 function columnTable(columns: readonly ColumnSchema[]): string[] {
-  const kindOf = ({ kind, unsigned, json }: ColumnSchema): string =>
-    `${kind}${unsigned ? ', unsigned' : ''}${json ? ', JSON' : ''}`;
+  const kindOf = ({ kind, unsigned, json, bloom }: ColumnSchema): string =>
+    `${kind}${unsigned ? ', unsigned' : ''}${json ? ', JSON' : ''}${bloom ? ', bloom filter' : ''}`;
   return [
     '| column | kind | null | meaning |',
     '|---|---|---|---|',

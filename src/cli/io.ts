@@ -1,6 +1,6 @@
 /** What a command has of the world: where it writes, and the store it reads. */
 import { once } from 'node:events';
-import type { ObjectReader } from '../store/object-store.ts';
+import type { ByteRange, ObjectReader } from '../store/object-store.ts';
 
 export interface CliIo {
   stdout: NodeJS.WritableStream;
@@ -17,6 +17,8 @@ export interface OpenedStore {
   pathOf(key: string): string;
   ready?(keys: readonly string[]): Promise<void>;
   release?(keys: readonly string[]): Promise<void>;
+  /** Part of an object that is not fetched for it; absent: `store` gives it. */
+  peek?(key: string, range: ByteRange): Promise<Uint8Array>;
   close(): Promise<void>;
   tempFolder: string;
   memoryLimit: string;
@@ -28,6 +30,8 @@ export function filesOf(opened: OpenedStore) {
     pathOf: (key: string) => opened.pathOf(key),
     ready: async (keys: readonly string[]) => opened.ready?.(keys),
     release: async (keys: readonly string[]) => opened.release?.(keys),
+    readRange: async (key: string, range: ByteRange) =>
+      opened.peek ? opened.peek(key, range) : (await opened.store.get(key, range)).bytes,
     memoryLimit: opened.memoryLimit,
     tempFolder: opened.tempFolder,
   };

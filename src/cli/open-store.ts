@@ -80,6 +80,7 @@ export async function openStoreToRead(settings: Settings): Promise<OpenedStore> 
     pathOf: (key) => cache.pathOf(key),
     ready: (keys) => cache.ready(keys),
     release: (keys) => cache.release(keys),
+    peek: (key, range) => cache.peek(key, range),
     close: () => cache.close(),
     ...common,
   };

@@ -4,6 +4,7 @@ import { messageOf } from '../core/errors.ts';
 import { openCatalogue } from '../query/catalogue.ts';
 import { openEngine, type QueryResult } from '../query/engine.ts';
 import { cellOf, csvOf, formatTable, jsonOf } from '../query/table.ts';
+import { traceIdOf } from '../query/trace-id.ts';
 import { type CliIo, fail, filesOf, type OpenedStore, timeOf, write } from './io.ts';
 
 const USAGE = `Usage: reductrai query [options] "SELECT …"
@@ -12,12 +13,14 @@ Views: metrics, logs, spans, events (items), rollups (metrics as they age), and 
 
   --format table|ndjson|json|csv   default: table on a terminal, ndjson when piped
   --from TIME, --to TIME      only rows of this time (ISO or ms); opens fewer segments
+  --trace ID                  of spans and logs only those of this trace (decimal or hex); fetches only segments that may hold it
   --config FILE               the proxy's configuration
 
 Examples:
   reductrai query "SELECT service, count(*) FROM logs WHERE status = 'error' GROUP BY ALL"
   reductrai query "SELECT time, metric, value, tags FROM metrics WHERE metric LIKE 'system.cpu%' ORDER BY time DESC LIMIT 20"
   reductrai query "SELECT resource, avg(duration)/1e6 AS ms FROM spans GROUP BY ALL ORDER BY ms DESC"
+  reductrai query --trace 68d0f5c300000000a1b2c3d4e5f60718 "SELECT time, service, resource, duration_ms FROM spans ORDER BY time"
 `;
 
 const TABLE_ROWS_MAX = 10_000;
@@ -39,12 +42,18 @@ export async function runQuery(args: string[], io: CliIo, open: () => Promise<Op
   const toMs = values.to === undefined ? undefined : timeOf(values.to);
   if (values.from !== undefined && fromMs === undefined) return fail(io, `--from: no time: ${values.from}`, USAGE);
   if (values.to !== undefined && toMs === undefined) return fail(io, `--to: no time: ${values.to}`, USAGE);
+  const trace = values.trace === undefined ? undefined : traceIdOf(values.trace);
+  if (values.trace !== undefined && !trace) return fail(io, `--trace: no trace id: ${values.trace}`, USAGE);
   if (positionals.length !== 1) return fail(io, 'one SQL statement is needed', USAGE);
   if (!['table', 'ndjson', 'json', 'csv'].includes(format)) return fail(io, `unknown format ${format}`, USAGE);
   try {
     const opened = await open();
     const catalogue = await openCatalogue(opened.store);
-    const filter = { ...(fromMs === undefined ? {} : { fromMs }), ...(toMs === undefined ? {} : { toMs }) };
+    const filter = {
+      ...(fromMs === undefined ? {} : { fromMs }),
+      ...(toMs === undefined ? {} : { toMs }),
+      ...(trace ? { trace } : {}),
+    };
     const engine = await openEngine({ ...filesOf(opened), catalogue, filter });
     try {
       await print(io, format, await engine.run(positionals[0]!));
@@ -66,6 +75,7 @@ function parse(args: string[]) {
       format: { type: 'string' },
       from: { type: 'string' },
       to: { type: 'string' },
+      trace: { type: 'string' },
       help: { type: 'boolean', short: 'h' },
     },
   });

@@ -1,6 +1,6 @@
 /**
  * One column of one row group → its pages, behind one another: dictionary page if there is one, then data pages (version 1), each
- * compressed by itself. How the values are written is column-values.ts' choice.
+ * compressed by itself. How the values are written is column-values.ts' choice. What indexes say of them is page-index.ts'.
  */
 import type { Column, ColumnSchema } from '../core/columns.ts';
 import { ByteWriter } from './byte-writer.ts';
@@ -8,7 +8,7 @@ import { presenceOf, valuesOf } from './column-values.ts';
 import type { Compressor } from './compressor.ts';
 import { ENCODING, writeHybrid } from './encodings.ts';
 import { i32, struct, type ThriftStruct, type ThriftValue, writeStruct } from './thrift.ts';
-import { PAGE_ROWS_MAX, type Presence, type Values } from './value-pages.ts';
+import { type Bounds, PAGE_ROWS_MAX, type Presence, type Values } from './value-pages.ts';
 
 const PHYSICAL = { int32: 1, int64: 2, double: 5, binary: 6 } as const;
 const ZSTD = 6;
@@ -32,6 +32,20 @@ export function physicalType(column: ColumnSchema): number {
 export interface WrittenChunk {
   meta: ThriftStruct;
   uncompressedBytes: number;
+  /** Data pages. */
+  pages: WrittenPage[];
+}
+
+export interface WrittenPage {
+  /** In the file. */
+  offset: number;
+  /** Compressed, with the header. */
+  bytes: number;
+  /** In the row group. */
+  firstRow: number;
+  nullCount: number;
+  /** Undefined: without values, or the column has none. */
+  bounds: Bounds | undefined;
 }
 
 /** `isThorough`: written in every way that makes sense, of which the smallest stays. */
@@ -89,6 +103,7 @@ function writeValues(
   }
   const dataOffset = base + out.length;
   const page = new ByteWriter();
+  const pages: WrittenPage[] = [];
   let row = 0;
   let valueAt = 0;
   do {
@@ -114,7 +129,16 @@ function writeValues(
       [3, i32(ENCODING.rle)],
       [4, i32(ENCODING.rle)],
     ];
+    const pageAt = out.length;
     uncompressedBytes += writePage(out, DATA_PAGE, 5, header, page.view(), compressor);
+    pages.push({
+      offset: base + pageAt,
+      bytes: out.length - pageAt,
+      firstRow: row,
+      nullCount: rowEnd - row - (valueEnd - valueAt),
+      // Of one page they are the chunk's.
+      bounds: isOnePage ? values.bounds : valueEnd > valueAt ? values.boundsOf?.(valueAt, valueEnd) : undefined,
+    });
     row = rowEnd;
     valueAt = valueEnd;
   } while (row < rows);
@@ -125,8 +149,10 @@ function writeValues(
     : [ENCODING.rle, values.encoding];
   const statistics: ThriftStruct = [
     [3, { kind: 'i64', value: present.nullCount }],
-    [5, values.max ? { kind: 'binary', value: values.max } : undefined],
-    [6, values.min ? { kind: 'binary', value: values.min } : undefined],
+    [5, values.bounds && { kind: 'binary', value: values.bounds.max }],
+    [6, values.bounds && { kind: 'binary', value: values.bounds.min }],
+    [7, values.bounds?.isExact && { kind: 'bool', value: values.bounds.isExact.max }],
+    [8, values.bounds?.isExact && { kind: 'bool', value: values.bounds.isExact.min }],
   ];
   const meta: ThriftStruct = [
     [1, i32(physicalType(schema))],
@@ -140,7 +166,7 @@ function writeValues(
     [11, dictionaryOffset === undefined ? undefined : { kind: 'i64', value: dictionaryOffset }],
     [12, struct(statistics)],
   ];
-  return { meta, uncompressedBytes };
+  return { meta, uncompressedBytes, pages };
 }
 
 /** Header and compressed body; returns the uncompressed size including the header. */

@@ -16,7 +16,7 @@ import {
   writeHybrid,
 } from './encodings.ts';
 import { textValues } from './text-values.ts';
-import { ofDictionary, PAGE_ROWS_MAX, type Presence, type Values, widthsOf } from './value-pages.ts';
+import { type Bounds, ofDictionary, PAGE_ROWS_MAX, type Presence, type Values, widthsOf } from './value-pages.ts';
 
 const SAMPLE_VALUES = 4096;
 
@@ -101,17 +101,8 @@ function bytesOf(array: Float64Array | BigInt64Array | Int32Array): Buffer {
 }
 
 function intValues(values: Int32Array, isThorough: boolean): Values[] {
-  let min: number | undefined;
-  let max: number | undefined;
-  for (const value of values) {
-    if (min === undefined || value < min) min = value;
-    if (max === undefined || value > max) max = value;
-  }
   const isDelta = canWriteDeltas32(values);
-  const statistics =
-    min === undefined || max === undefined
-      ? {}
-      : { min: bytesOf(Int32Array.of(min)), max: bytesOf(Int32Array.of(max)) };
+  const statistics = statisticsOf(values.length, (start, end) => intBounds(values.subarray(start, end)));
   const plain: Values = {
     encoding: ENCODING.plain,
     write: (page, from, to) => page.bytes(bytesOf(values.subarray(from, to))),
@@ -152,11 +143,10 @@ function numberDictionaries(values: Int32Array | BigInt64Array, plain: Values): 
 }
 
 function longValues(values: BigInt64Array, unsigned: boolean, compressor: Compressor, isThorough: boolean): Values[] {
-  let statistics = {};
-  if (!unsigned && values.length > 0) {
-    const [min, max] = rangeOf(values);
-    statistics = { min: bytesOf(values.slice(min, min + 1)), max: bytesOf(values.slice(max, max + 1)) };
-  }
+  // Unsigned numbers are random ids: every stretch of them has about the same bounds.
+  const statistics = unsigned
+    ? {}
+    : statisticsOf(values.length, (start, end) => longBounds(values.subarray(start, end)));
   const plain: Values = {
     encoding: ENCODING.plain,
     write: (page, from, to) => page.bytes(bytesOf(values.subarray(from, to))),
@@ -182,8 +172,26 @@ function longValues(values: BigInt64Array, unsigned: boolean, compressor: Compre
   return [deltas(false)];
 }
 
-/** Indexes of the smallest and the largest. */
-function rangeOf(values: BigInt64Array): [min: number, max: number] {
+/** Nothing without values, or without bounds of all of them. */
+function statisticsOf(
+  count: number,
+  boundsOf: (start: number, end: number) => Bounds | undefined,
+): Pick<Values, 'bounds' | 'boundsOf'> {
+  const bounds = count === 0 ? undefined : boundsOf(0, count);
+  return bounds ? { bounds, boundsOf } : {};
+}
+
+function intBounds(values: Int32Array): Bounds {
+  let min = values[0]!;
+  let max = min;
+  for (const value of values) {
+    if (value < min) min = value;
+    if (value > max) max = value;
+  }
+  return { min: bytesOf(Int32Array.of(min)), max: bytesOf(Int32Array.of(max)) };
+}
+
+function longBounds(values: BigInt64Array): Bounds {
   const halves = new Int32Array(values.buffer, values.byteOffset, values.length * 2);
   const isLess = (one: number, other: number): boolean => {
     const high = halves[2 * one + 1]! - halves[2 * other + 1]!;
@@ -195,27 +203,27 @@ function rangeOf(values: BigInt64Array): [min: number, max: number] {
     if (isLess(i, min)) min = i;
     else if (isLess(max, i)) max = i;
   }
-  return [min, max];
+  return { min: bytesOf(values.slice(min, min + 1)), max: bytesOf(values.slice(max, max + 1)) };
 }
 
-function doubleValues(values: Float64Array, compressor: Compressor): Values {
-  let statistics = {};
+/** With a NaN among them readers that trust bounds would prune wrongly, so there are none then. */
+function doubleBounds(values: Float64Array): Bounds | undefined {
   let min = Number.POSITIVE_INFINITY;
   let max = Number.NEGATIVE_INFINITY;
-  let hasNaN = false;
   for (const value of values) {
-    if (Number.isNaN(value)) hasNaN = true;
+    if (Number.isNaN(value)) return undefined;
     if (value < min) min = value;
     if (value > max) max = value;
   }
-  // With a NaN among them readers that trust min and max would prune wrongly, so there are none then.
-  if (values.length > 0 && !hasNaN) {
-    // Zero bounds carry the sign that includes both zeros.
-    statistics = {
-      min: bytesOf(Float64Array.of(min === 0 ? -0 : min)),
-      max: bytesOf(Float64Array.of(max === 0 ? 0 : max)),
-    };
-  }
+  // Zero bounds carry the sign that includes both zeros.
+  return {
+    min: bytesOf(Float64Array.of(min === 0 ? -0 : min)),
+    max: bytesOf(Float64Array.of(max === 0 ? 0 : max)),
+  };
+}
+
+function doubleValues(values: Float64Array, compressor: Compressor): Values {
+  const statistics = statisticsOf(values.length, (start, end) => doubleBounds(values.subarray(start, end)));
   const dictionary = doubleDictionary(values);
   if (dictionary) {
     const width = bitWidth(dictionary.count - 1);

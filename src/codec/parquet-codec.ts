@@ -1,7 +1,7 @@
 /**
- * Column batches as Parquet files: flat columns, zstd pages, statistics and key-value metadata in the footer. Writing is ours;
- * reading back goes through hyparquet, an independent reader (parquet-reader.ts). Source: the Parquet format specification and
- * parquet.thrift.
+ * Column batches as Parquet files: flat columns, zstd pages, bloom filters and page indexes, statistics and key-value metadata in the
+ * footer. Writing is ours; reading back goes through hyparquet, an independent reader (parquet-reader.ts). Source: the Parquet format
+ * specification and parquet.thrift.
  *
  * Two annotations are left out on purpose. JSON: DuckDB then refuses a whole file for one lone surrogate (`"\\ud800"`), which
  * senders may write and we must keep. TIMESTAMP(NANOS, UTC): DuckDB cuts it to microseconds, and Spark does not read it.
@@ -11,11 +11,12 @@ import type { ColumnBatch, ColumnSchema } from '../core/columns.ts';
 import { messageOf, ProxyError } from '../core/errors.ts';
 import { ByteWriter } from './byte-writer.ts';
 import { type Codec, type EncodeOptions, FORMAT_KEY, type Layout, PACKED_GAIN_MIN, SEGMENT_FORMAT } from './codec.ts';
-import { physicalType, writeChunk } from './column-chunk.ts';
+import { physicalType } from './column-chunk.ts';
 import { Compressor } from './compressor.ts';
 import { LAYOUT_KEY, PACKED_LAYOUT } from './packed/layout.ts';
 import { type PackedColumns, toPacked } from './packed/packed-layout.ts';
 import { decodeSegment } from './parquet-reader.ts';
+import { type RowGroup, writeIndexes, writeRowGroup } from './row-group.ts';
 import { i32, struct, type ThriftStruct, type ThriftValue, text, writeStruct } from './thrift.ts';
 
 const MAGIC = Buffer.from('PAR1', 'latin1');
@@ -81,7 +82,7 @@ function writeFile(
 ): Uint8Array {
   const out = new ByteWriter(1024 * 1024);
   out.bytes(MAGIC);
-  const groups: ThriftStruct[] = [];
+  const groups: RowGroup[] = [];
   for (let start = 0; start < batch.rowCount; start += rowGroupRowsMax) {
     const end = Math.min(batch.rowCount, start + rowGroupRowsMax);
     groups.push(writeRowGroup(out, schema, batch, start, end, compressor, layout === 'packed'));
@@ -91,43 +92,12 @@ function writeFile(
     [FORMAT_KEY]: SEGMENT_FORMAT,
     ...(layout === 'packed' ? { [LAYOUT_KEY]: PACKED_LAYOUT } : {}),
   };
+  const described = writeIndexes(out, groups);
   const footerStart = out.length;
-  writeStruct(out, footer(schema, batch.rowCount, groups, written));
+  writeStruct(out, footer(schema, batch.rowCount, described, written));
   out.uint32(out.length - footerStart);
   out.bytes(MAGIC);
   return out.finish();
-}
-
-function writeRowGroup(
-  out: ByteWriter,
-  schema: readonly ColumnSchema[],
-  batch: ColumnBatch,
-  start: number,
-  end: number,
-  compressor: Compressor,
-  isThorough: boolean,
-): ThriftStruct {
-  const offset = out.length;
-  const chunks: ThriftStruct[] = [];
-  let uncompressedBytes = 0;
-  for (const column of schema) {
-    const values = batch.columns[column.name];
-    if (!values) throw new Error(`BUG: batch without column ${column.name}`);
-    const chunkOffset = out.length;
-    const written = writeChunk(out, column, values, start, end, compressor, isThorough);
-    uncompressedBytes += written.uncompressedBytes;
-    chunks.push([
-      [2, { kind: 'i64', value: chunkOffset }],
-      [3, struct(written.meta)],
-    ]);
-  }
-  return [
-    [1, { kind: 'list', of: 'struct', items: chunks }],
-    [2, { kind: 'i64', value: uncompressedBytes }],
-    [3, { kind: 'i64', value: end - start }],
-    [5, { kind: 'i64', value: offset }],
-    [6, { kind: 'i64', value: out.length - offset }],
-  ];
 }
 
 function footer(

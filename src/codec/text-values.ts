@@ -2,6 +2,7 @@
 import { type ColumnSchema, type DictionaryColumn, NULL_ID } from '../core/columns.ts';
 import { ByteWriter } from './byte-writer.ts';
 import { bitWidth, ENCODING, writeDeltas32 } from './encodings.ts';
+import { textStatistics } from './text-bounds.ts';
 import { ofDictionary, type Presence, type Values, widthsOf } from './value-pages.ts';
 
 const PAGE_TEXT_BYTES_MAX = 4 * 1024 * 1024;
@@ -9,7 +10,6 @@ const PAGE_TEXT_BYTES_MAX = 4 * 1024 * 1024;
 const PAGE_TEXT_BYTES_THOROUGH_MAX = 16 * 1024 * 1024;
 /** A dictionary must save at least this share of the plain size. */
 const DICTIONARY_GAIN = 0.9;
-const STATISTICS_BYTES_MAX = 64;
 
 export function textValues(
   schema: ColumnSchema,
@@ -43,7 +43,7 @@ export function textValues(
     local[at++] = own;
   }
   const entry = (id: number): Uint8Array => bytes.subarray(offsets[id]!, offsets[id + 1]!);
-  const statistics = schema.kind === 'string' && !schema.json ? textStatistics(used, entry) : {};
+  const statistics = schema.kind === 'string' && !schema.json ? textStatistics(column, used, local) : {};
   const width = bitWidth(used.length - 1);
   const packedBytes = dictionaryBytes + (count * width) / 8;
   const found: Values[] = [];
@@ -92,20 +92,4 @@ export function textValues(
     });
   }
   return found;
-}
-
-/** Smallest and largest text in byte order; none when one of them is long. */
-function textStatistics(
-  used: readonly number[],
-  entry: (id: number) => Uint8Array,
-): { min?: Uint8Array; max?: Uint8Array } {
-  let min: Uint8Array | undefined;
-  let max: Uint8Array | undefined;
-  for (const id of used) {
-    const value = entry(id);
-    if (min === undefined || Buffer.compare(value, min) < 0) min = value;
-    if (max === undefined || Buffer.compare(value, max) > 0) max = value;
-  }
-  if (!min || !max || min.byteLength > STATISTICS_BYTES_MAX || max.byteLength > STATISTICS_BYTES_MAX) return {};
-  return { min: Uint8Array.from(min), max: Uint8Array.from(max) };
 }

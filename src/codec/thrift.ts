@@ -1,5 +1,5 @@
 /**
- * Thrift's compact protocol, as far as Parquet's footer and page headers need it. Source: the Apache Thrift compact protocol
+ * Thrift's compact protocol, as far as Parquet's footer, indexes and headers need it. Source: the Apache Thrift compact protocol
  * specification.
  */
 import type { ByteWriter } from './byte-writer.ts';
@@ -11,7 +11,9 @@ export type ThriftValue =
   | { kind: 'byte' | 'i32' | 'i64'; value: number }
   | { kind: 'text'; value: string }
   | { kind: 'binary'; value: Uint8Array }
-  | { kind: 'list'; of: 'i32' | 'text' | 'struct'; items: readonly (number | string | ThriftStruct)[] }
+  | { kind: 'list'; of: 'i32' | 'i64' | 'text' | 'struct'; items: readonly (number | string | ThriftStruct)[] }
+  | { kind: 'list'; of: 'bool'; items: readonly boolean[] }
+  | { kind: 'list'; of: 'binary'; items: readonly Uint8Array[] }
   | { kind: 'struct'; value: ThriftStruct };
 
 /** Fields in ascending order of their ids; undefined ones are left out. */
@@ -72,7 +74,7 @@ function writeValue(writer: ByteWriter, value: ThriftValue): void {
       writeStruct(writer, value.value);
       return;
     case 'list': {
-      const type = value.of === 'i32' ? TYPE.i32 : value.of === 'text' ? TYPE.binary : TYPE.struct;
+      const type = value.of === 'text' ? TYPE.binary : value.of === 'bool' ? TYPE.true : TYPE[value.of];
       const size = value.items.length;
       if (size < 15) {
         writer.byte((size << 4) | type);
@@ -82,7 +84,9 @@ function writeValue(writer: ByteWriter, value: ThriftValue): void {
       }
       for (const item of value.items) {
         if (typeof item === 'number') writer.zigzag(item);
+        else if (typeof item === 'boolean') writer.byte(item ? TYPE.true : TYPE.false);
         else if (typeof item === 'string') writeBinary(writer, Buffer.from(item, 'utf8'));
+        else if (item instanceof Uint8Array) writeBinary(writer, item);
         else writeStruct(writer, item);
       }
     }

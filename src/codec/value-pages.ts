@@ -12,10 +12,20 @@ export interface Values {
   write(page: ByteWriter, start: number, end: number): void;
   /** The dictionary page, if there is one. */
   dictionary?: { bytes: Uint8Array; count: number };
-  min?: Uint8Array;
-  max?: Uint8Array;
+  /** Of all values; undefined where there are none, or readers would leave out values by it that they should not (column-values.ts). */
+  bounds?: Bounds | undefined;
+  /** The same of a stretch of at least one value, wherever there are `bounds`. */
+  boundsOf?: (start: number, end: number) => Bounds | undefined;
   /** Ends a page before its values grow beyond the bound. */
   pageValuesMax: number;
+}
+
+/** Smallest and largest value, plainly encoded, in the order of the column's type. */
+export interface Bounds {
+  min: Uint8Array;
+  max: Uint8Array;
+  /** Of texts: whether the bound is a value itself, and none that was shortened. */
+  isExact?: { min: boolean; max: boolean };
 }
 
 export interface Presence {

@@ -24,6 +24,8 @@ export interface ColumnSchema {
   unsigned?: true;
   /** UTF-8 JSON text. Rests as a plain string: readers that check JSON refuse lone surrogates. */
   json?: true;
+  /** Looked for by single values that do not repeat: segments have a bloom filter of it. Of strings, binaries and 64-bit integers. */
+  bloom?: true;
   /** One line for docs/formats/segments.md. */
   help: string;
 }

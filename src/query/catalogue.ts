@@ -3,6 +3,7 @@ import type { Signal } from '../core/envelope.ts';
 import type { SegmentEntry } from '../store/commit-log.ts';
 import { readLiveSegments } from '../store/live-segments.ts';
 import type { ObjectReader } from '../store/object-store.ts';
+import type { TraceId } from './trace-id.ts';
 
 export interface SegmentFilter {
   signal?: Signal;
@@ -12,6 +13,8 @@ export interface SegmentFilter {
   /** Only segments with rows at or after / before these times, ms since the epoch. */
   fromMs?: number;
   toMs?: number;
+  /** Of spans and logs only those of this trace. */
+  trace?: TraceId;
 }
 
 export interface Catalogue {

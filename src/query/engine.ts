@@ -6,9 +6,11 @@
  * would make every small query slow.
  */
 import { SIGNALS, type Signal } from '../core/envelope.ts';
+import type { SegmentEntry } from '../store/commit-log.ts';
 import type { Catalogue, SegmentFilter } from './catalogue.ts';
 import { type DuckDb, openDuckDb, type QueryResult } from './duckdb.ts';
 import { filesByLayout } from './layouts.ts';
+import { type ReadRange, segmentsOfTrace } from './trace-segments.ts';
 import { MACROS, ROLLUPS_VIEW, rollupViewsSql, VIEW_NAMES, viewsSql } from './views.ts';
 
 export type { QueryResult } from './duckdb.ts';
@@ -20,6 +22,8 @@ export interface EngineOptions {
   /** Brings the files of these objects to where `pathOf` says, until they are released; absent: they are there. */
   ready?: (keys: readonly string[]) => Promise<void>;
   release?: (keys: readonly string[]) => Promise<void>;
+  /** Part of an object, without the rest of it; absent: every segment is opened. */
+  readRange?: ReadRange;
   /** DuckDB's own spelling: `1GB`. */
   memoryLimit: string;
   /** Where large sorts spill to, in a folder of their own that goes at the end. */
@@ -41,7 +45,7 @@ export interface Engine {
 export async function openEngine(options: EngineOptions): Promise<Engine> {
   const { catalogue, pathOf, memoryLimit, tempFolder, filter = {} } = options;
   const sources = sourcesOf(catalogue, pathOf, filter);
-  const paths = sources.flatMap(({ keys }) => keys).map(pathOf);
+  const paths = sources.flatMap(({ entries }) => entries).map(({ key }) => pathOf(key));
   const database = await openDuckDb({ paths, tempFolder, memoryLimit });
   try {
     for (const sql of MACROS) await database.run(sql);
@@ -56,42 +60,52 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
 /** A view and the files behind it. */
 interface Source {
   view: string;
-  keys: string[];
+  signal: Signal;
+  entries: SegmentEntry[];
   emptySql: string[];
-  /** Once the files are there. */
-  sql: (database: DuckDb) => Promise<string[]>;
+  /** Over these, once their files are there. */
+  sql: (database: DuckDb, entries: readonly SegmentEntry[]) => Promise<string[]>;
 }
 
 function sourcesOf(catalogue: Catalogue, pathOf: (key: string) => string, filter: SegmentFilter): Source[] {
   const entriesOf = (signal: Signal, kind: 'sent' | 'rollup') =>
     filter.signal === undefined || filter.signal === signal ? catalogue.segments({ ...filter, signal, kind }) : [];
   const sources: Source[] = SIGNALS.map((signal) => {
-    const entries = entriesOf(signal, 'sent');
-    const keys = entries.map(({ key }) => key);
-    const sql = async (database: DuckDb) => viewsSql(signal, await filesByLayout(database, entries, pathOf), filter);
-    return { view: VIEW_NAMES[signal], keys, emptySql: viewsSql(signal, { plain: [], packed: [] }), sql };
+    const emptySql = viewsSql(signal, { plain: [], packed: [] });
+    const sql: Source['sql'] = async (database, entries) =>
+      viewsSql(signal, await filesByLayout(database, entries, pathOf), filter);
+    return { view: VIEW_NAMES[signal], signal, entries: entriesOf(signal, 'sent'), emptySql, sql };
   });
-  const rollups = entriesOf('metrics', 'rollup');
-  const byWindow = Map.groupBy(rollups, ({ rollup }) => rollup!.everyMs);
-  const files = () => new Map([...byWindow].map(([every, entries]) => [every, entries.map(({ key }) => pathOf(key))]));
   sources.push({
     view: ROLLUPS_VIEW,
-    keys: rollups.map(({ key }) => key),
+    signal: 'metrics',
+    entries: entriesOf('metrics', 'rollup'),
     emptySql: rollupViewsSql(new Map()),
-    sql: async () => rollupViewsSql(files(), filter),
+    sql: async (_, entries) => {
+      const byWindow = Map.groupBy(entries, ({ rollup }) => rollup!.everyMs);
+      const files = [...byWindow].map(([every, list]) => [every, list.map(({ key }) => pathOf(key))] as const);
+      return rollupViewsSql(new Map(files), filter);
+    },
   });
   return sources;
 }
 
-function createEngine(database: DuckDb, sources: readonly Source[], { ready, release }: EngineOptions): Engine {
-  const attached = new Set<Source>();
+function createEngine(database: DuckDb, sources: readonly Source[], options: EngineOptions): Engine {
+  const { ready, release, readRange, filter } = options;
+  const attached = new Map<Source, string[]>();
+  const wantedOf = async ({ signal, entries }: Source): Promise<readonly SegmentEntry[]> => {
+    if (!filter?.trace || !readRange) return entries;
+    return segmentsOfTrace(signal, entries, filter.trace, readRange);
+  };
   return {
     run: async (sql) => {
       for (const source of sources) {
         if (attached.has(source) || !mentions(sql, source.view)) continue;
-        await ready?.(source.keys);
-        for (const view of await source.sql(database)) await database.run(view);
-        attached.add(source);
+        const wanted = await wantedOf(source);
+        const keys = wanted.map(({ key }) => key);
+        await ready?.(keys);
+        for (const view of await source.sql(database, wanted)) await database.run(view);
+        attached.set(source, keys);
       }
       return database.read(sql);
     },
@@ -99,7 +113,7 @@ function createEngine(database: DuckDb, sources: readonly Source[], { ready, rel
     interrupt: () => database.interrupt(),
     close: async () => {
       await database.close();
-      for (const { keys } of attached) await release?.(keys);
+      for (const keys of attached.values()) await release?.(keys);
     },
   };
 }

@@ -18,6 +18,7 @@ import { TIME_FORMS } from '../codec/packed/time-forms.ts';
 import type { ColumnSchema } from '../core/columns.ts';
 
 const TIME_MS = '_time_ms';
+const PARENT_SPAN = '_parent_span';
 const listName = (text: string, family: SlotFamily): string => `_${text}_${family}`;
 
 /** Columns that a packed file may have besides those of the signal, with their types in DuckDB. */
@@ -52,6 +53,7 @@ export function unpackedSql(columns: readonly ColumnSchema[], relation: string):
     if (!texts.includes(name)) return `"${name}"`;
     return `CASE WHEN ${templateColumn(name)} IS NULL THEN "${name}" ELSE ${textSql(name)} END AS "${name}"`;
   });
+  if (parents) return `SELECT ${names.join(', ')} FROM (${withParents(relation)})`;
   if (texts.length === 0) return `SELECT ${names.join(', ')} FROM (${relation})`;
   const lists = texts.flatMap((text) =>
     (Object.keys(COLUMNS_MAX) as SlotFamily[]).map((family) => {
@@ -63,8 +65,17 @@ export function unpackedSql(columns: readonly ColumnSchema[], relation: string):
   return `SELECT ${names.join(', ')} FROM (${prepared})`;
 }
 
-/** The span so many rows before it in its file. */
-const PARENT_SQL = `CASE WHEN ${PARENT_BACK} IS NULL THEN parent_id ELSE lag(span_id, ${PARENT_BACK}) OVER (PARTITION BY filename ORDER BY file_row_number) END`;
+/**
+ * Each row beside the one so many rows before it (behind it where the number is below zero) in its file and trace. By trace, because DuckDB then takes a
+ * condition on `trace_id` to the files on both sides: behind a window over a file it would read all rows of all files.
+ */
+function withParents(relation: string): string {
+  const parents = `SELECT filename AS _parent_file, trace_id AS _parent_trace, file_row_number AS _parent_row, span_id AS ${PARENT_SPAN} FROM (${relation})`;
+  return `SELECT * FROM (${relation}) LEFT JOIN (${parents})
+    ON _parent_file = filename AND _parent_trace = trace_id AND _parent_row = file_row_number - ${PARENT_BACK}`;
+}
+
+const PARENT_SQL = `CASE WHEN ${PARENT_BACK} IS NULL THEN parent_id ELSE coalesce(${PARENT_SPAN}, error('a parent that is not there')) END`;
 
 /** Both are doubles, and the quotient the one nearest to the decimal. */
 const VALUE_SQL = `CASE WHEN ${VALUE_DIGITS} IS NULL THEN "value" ELSE CAST(${VALUE_DIGITS} AS DOUBLE) / [${Array.from({ length: 16 }, (_, scale) => `1e${scale}`).join(', ')}][${VALUE_SCALE} + 1] END`;

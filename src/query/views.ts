@@ -11,6 +11,7 @@ import { ROLLUP_COLUMNS, SERIES_TEXTS } from '../record/rollup-schema.ts';
 import { SEGMENT_COLUMNS } from '../record/schema.ts';
 import { pathLiteral } from './duckdb.ts';
 import { packedSqlColumns, unpackedSql } from './packed-sql.ts';
+import { type TraceId, traceConditions } from './trace-id.ts';
 
 export const VIEW_NAMES: Record<Signal, string> = {
   metrics: 'metrics',
@@ -97,9 +98,12 @@ export function timeConditions(signal: Signal, { fromMs, toMs }: TimeRange): str
 }
 
 /** `CREATE OR REPLACE VIEW`s of one signal over these files. */
-export function viewsSql(signal: Signal, files: SegmentFiles, range: TimeRange = {}): string[] {
+export function viewsSql(signal: Signal, files: SegmentFiles, filter: TimeRange & { trace?: TraceId } = {}): string[] {
   const name = VIEW_NAMES[signal];
-  const conditions = timeConditions(signal, range);
+  const conditions = [
+    ...timeConditions(signal, filter),
+    ...(filter.trace ? traceConditions(signal, filter.trace) : []),
+  ];
   const where = conditions.length === 0 ? '' : ` WHERE ${conditions.join(' AND ')}`;
   return [
     `CREATE OR REPLACE VIEW ${name}_raw AS SELECT * FROM (${relationSql(signal, files)})${where}`,

@@ -37,6 +37,8 @@ export interface ReadCache extends ObjectStore {
   /** Fetches what is missing, some at once; the files stay until they are released. `onReady` is told after each. */
   ready(keys: readonly string[], onReady?: (done: number) => void): Promise<void>;
   release(keys: readonly string[]): Promise<void>;
+  /** Part of an object; of one that is not here yet only this part is fetched, and not kept. */
+  peek(key: string, range: ByteRange): Promise<Uint8Array>;
 }
 
 interface CachedFile {
@@ -104,6 +106,11 @@ class CachingStore implements ReadCache {
       if (file) file.isPinned = false;
     }
     await this.#trim();
+  }
+
+  async peek(key: string, range: ByteRange): Promise<Uint8Array> {
+    const { bytes } = await (this.#files.has(nameOf(key)) ? this : this.#store).get(key, range);
+    return bytes;
   }
 
   async get(key: string, range?: ByteRange): Promise<ObjectBytes> {

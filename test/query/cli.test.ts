@@ -1,8 +1,10 @@
+import { readFile } from 'node:fs/promises';
 import { Writable } from 'node:stream';
 import { expect, test } from 'vitest';
 import { runExport } from '../../src/cli/export.ts';
 import { runLs } from '../../src/cli/ls.ts';
 import { runQuery } from '../../src/cli/query.ts';
+import type { ByteRange } from '../../src/store/object-store.ts';
 import { temporaryFolder } from '../support/temp-folder.ts';
 import { createArchiveFolder } from './archive-folder.ts';
 
@@ -37,6 +39,8 @@ test('commands', async () => {
   const open = async () => ({
     store: archive.store,
     pathOf: archive.pathOf,
+    peek: async (key: string, { offset, length }: ByteRange) =>
+      (await readFile(archive.pathOf(key))).subarray(offset, offset + length),
     close: async () => {},
     tempFolder: archive.tempFolder,
     memoryLimit: '300MB',
@@ -54,6 +58,13 @@ test('commands', async () => {
   ]);
   expect((await run(runQuery, ['SELECT message FROM logs', '--format', 'csv']))[1]).toBe('message\na\nb\n');
   expect((await run(runQuery, ['SELECT message FROM logs'], true))[1]).toBe('message\n───────\na\nb\n');
+  const traced = async (id: string) => (await run(runQuery, ['SELECT name FROM spans', '--trace', id]))[1];
+  expect(await traced('1')).toBe('{"name":"a"}\n');
+  expect(await traced(`${'0'.repeat(31)}1`)).toBe('{"name":"a"}\n');
+  expect(await traced('2')).toBe('');
+  expect(await run(runQuery, ['SELECT count(*) AS n FROM logs', '--trace', '1'])).toEqual([0, '{"n":0}\n', '']);
+  const refused = await run(runQuery, ['SELECT 1', '--trace', 'x']);
+  expect([refused[0], refused[2]]).toEqual([2, expect.stringContaining('--trace: no trace id: x')]);
   expect((await run(runQuery, ['SELECT nope FROM logs']))[0]).toBe(1);
   expect((await run(runQuery, ['SELECT 1', '--format', 'x']))[0]).toBe(2);
   const ls = await run(runLs, [], true);

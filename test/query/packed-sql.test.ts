@@ -79,7 +79,14 @@ test.each([1, 2, 3, 4])('the same rows of packed and plain files, seed %i', asyn
 test('parents of spans, in files of both layouts', async () => {
   const files = { plain: [] as string[], packed: [] as string[] };
   for (const part of [0, 1]) {
-    const rows = randomSpans(part, 3000).map((row) => ({ ...row, journal: `r-${part}` }));
+    const own = randomSpans(part, 3000);
+    // Some have a parent in another trace, some an id that spans of other traces have too.
+    const rows = own.map((row, i) => ({
+      ...row,
+      journal: `r-${part}`,
+      ...(i % 40 === 7 ? { parent_id: own[(i * 37) % own.length]!.span_id! } : {}),
+      ...(i % 40 === 9 ? { span_id: own[(i * 41) % own.length]!.span_id! } : {}),
+    }));
     for (const layout of ['plain', 'packed'] as const) {
       const schema = SEGMENT_COLUMNS.traces;
       const bytes = codec.encode(schema, batchOf('traces', rows), { ...options, layout });

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs the servers that the store tests run against, at pinned versions, and says how long each took. What is there already is
-# left alone. Needs Go 1.24 or newer and npm; for HAProxy and Nginx Debian's packages, and to be root. The folder can be kept between runs: $REDUCTRAI_SERVERS.
+# Installs the servers that the store tests run against, and other readers of Parquet, at pinned versions, and says how long each took. What is there already
+# is left alone. Needs Go 1.24 or newer, npm and Python 3 with venv; for HAProxy and Nginx Debian's packages, and to be root. The folder can be kept between runs: $REDUCTRAI_SERVERS.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 folder=${REDUCTRAI_SERVERS:-$here/../../.cache/servers}
@@ -48,8 +48,20 @@ balancers() {
   fi
 }
 
+readers() {
+  if cmp -s "$here/readers.txt" "$folder/readers/.installed"; then return; fi
+  rm -rf "$folder/readers"
+  if ! python3 -m venv "$folder/readers" >/dev/null 2>&1; then
+    { apt-get update -qq && apt-get install -y -qq python3-venv; } >/dev/null 2>&1
+    python3 -m venv "$folder/readers"
+  fi
+  timed readers "$folder/readers/bin/pip" install -q --disable-pip-version-check -r "$here/readers.txt"
+  cp "$here/readers.txt" "$folder/readers/.installed"
+}
+
 balancers
 azurite
+readers
 go_tool versitygw "github.com/versity/versitygw/cmd/versitygw@$VERSITYGW"
 go_tool fake-gcs-server "github.com/fsouza/fake-gcs-server@$FAKE_GCS_SERVER"
 ls "$folder/bin"

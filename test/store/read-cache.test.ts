@@ -66,6 +66,20 @@ describe('read cache', () => {
     expect(counts.gets).toBe(1);
   });
 
+  it('gives a part of an object without fetching the rest, and of the file where that is there', async () => {
+    const folder = await temporaryFolder();
+    const { store, counts } = counted();
+    await store.put('segments/a', Buffer.from('hello'));
+    const cache = await open(store, folder);
+    const peeked = async () => Buffer.from(await cache.peek('segments/a', { offset: 1, length: 3 })).toString();
+    expect(await peeked()).toBe('ell');
+    expect(readdirSync(folder)).toEqual([]);
+    await cache.ready(['segments/a']);
+    expect(await peeked()).toBe('ell');
+    expect(counts.gets).toBe(2);
+    await expect(cache.peek('segments/none', { offset: 0, length: 1 })).rejects.toMatchObject({ code: 'STORE_ABSENT' });
+  });
+
   it('stays within its bound: what was used longest ago goes, but nothing in use', async () => {
     const folder = await temporaryFolder();
     const { store, counts } = counted();

@@ -1,6 +1,6 @@
 /**
- * Parent ids of spans as references: how many rows before (or, below zero, behind) a span its parent lies in the same file. A span whose parent is not
- * there keeps the id.
+ * Parent ids of spans as references: how many rows before (or, below zero, behind) a span its parent lies in the same file. A reference stays inside its
+ * trace, so that a reader of one trace needs no other rows (query/packed-sql.ts). A span whose parent is not there keeps the id.
  */
 import type { Column, ColumnBatch, Int32Column, Int64Column } from '../../core/columns.ts';
 import { PARENT_BACK } from './layout.ts';
@@ -16,7 +16,7 @@ export function packedParents({
   if (traces?.kind !== 'int64' || spans?.kind !== 'int64' || own?.kind !== 'int64') return undefined;
   if (rowCount > MAP_ENTRIES_MAX) return undefined;
   const isNull = (column: Int64Column, row: number): boolean => column.nulls?.[row] === 1;
-  // Of spans with the same id in several traces it does not matter which is meant: the id is what counts.
+  // Of spans with the same id the last one is known: in one trace it does not matter which is meant, and of several traces the others keep the id.
   const rowOf = new Map<bigint, number>();
   for (let row = 0; row < rowCount; row++) if (!isNull(spans, row)) rowOf.set(spans.values[row]!, row);
   const parents = { values: own.values.slice(), nulls: own.nulls?.slice() ?? new Uint8Array(rowCount) };
@@ -24,7 +24,8 @@ export function packedParents({
   for (let row = 0; row < rowCount; row++) {
     if (isNull(own, row)) continue;
     const parent = rowOf.get(own.values[row]!);
-    if (parent === undefined) continue;
+    if (parent === undefined || isNull(traces, row) || isNull(traces, parent)) continue;
+    if (traces.values[parent] !== traces.values[row]) continue;
     back.values[row] = row - parent;
     back.nulls[row] = 0;
     parents.values[row] = 0n;

@@ -1,0 +1,107 @@
+/**
+ * Row groups: the column chunks of so many rows, behind one another; once all are written, their bloom filters and page indexes, which lie before the footer
+ * so that a reader gets them with it.
+ */
+import type { ColumnBatch, ColumnSchema } from '../core/columns.ts';
+import { bloomFilterOf, FILTERS_SHARE_MAX } from './bloom-filter.ts';
+import type { ByteWriter } from './byte-writer.ts';
+import { type WrittenChunk, writeChunk } from './column-chunk.ts';
+import type { Compressor } from './compressor.ts';
+import { columnIndex, offsetIndex } from './page-index.ts';
+import { i32, i64, struct, type ThriftStruct, type ThriftValue, writeStruct } from './thrift.ts';
+
+export interface RowGroup {
+  offset: number;
+  bytes: number;
+  rows: number;
+  chunks: GroupChunk[];
+}
+
+interface GroupChunk {
+  schema: ColumnSchema;
+  offset: number;
+  written: WrittenChunk;
+  filter?: Uint8Array | undefined;
+}
+
+export function writeRowGroup(
+  out: ByteWriter,
+  schema: readonly ColumnSchema[],
+  batch: ColumnBatch,
+  start: number,
+  end: number,
+  compressor: Compressor,
+  isThorough: boolean,
+): RowGroup {
+  const offset = out.length;
+  const chunks = schema.map((column): GroupChunk => {
+    const values = batch.columns[column.name];
+    if (!values) throw new Error(`BUG: batch without column ${column.name}`);
+    const chunkOffset = out.length;
+    const written = writeChunk(out, column, values, start, end, compressor, isThorough);
+    return { schema: column, offset: chunkOffset, written };
+  });
+  const bytes = out.length - offset;
+  let left = Math.floor(bytes * FILTERS_SHARE_MAX);
+  for (const chunk of chunks) {
+    if (!chunk.schema.bloom) continue;
+    chunk.filter = bloomFilterOf(chunk.schema, batch.columns[chunk.schema.name]!, start, end, left);
+    left -= chunk.filter?.byteLength ?? 0;
+  }
+  return { offset, bytes, rows: end - start, chunks };
+}
+
+/** Filters, then column indexes, then offset indexes of all groups; returns what the footer says of each group. */
+export function writeIndexes(out: ByteWriter, groups: readonly RowGroup[]): ThriftStruct[] {
+  const place = (write: () => void): Place => {
+    const offset = out.length;
+    write();
+    return { offset, bytes: out.length - offset };
+  };
+  const placesOf = (write: (chunk: GroupChunk, group: RowGroup) => (() => void) | undefined) =>
+    groups.map((group) =>
+      group.chunks.map((chunk) => {
+        const writing = write(chunk, group);
+        return writing && place(writing);
+      }),
+    );
+  const filters = placesOf(({ filter }) => filter && (() => out.bytes(filter)));
+  const columns = placesOf(({ schema, written }, { rows }) => {
+    const index = columnIndex(schema, written.pages, rows);
+    return index && (() => writeStruct(out, index));
+  });
+  // Of all chunks or of none: Arrow's readers take no notice of indexes when a part of the file has no places.
+  const isCut = groups.some(({ chunks }) => chunks.some(({ written }) => written.pages.length > 1));
+  const offsets = placesOf(({ written }) => (isCut ? () => writeStruct(out, offsetIndex(written.pages)) : undefined));
+  return groups.map((group, g) => {
+    const chunks = group.chunks.map(({ offset, written: { meta } }, c): ThriftStruct => {
+      return [
+        [2, i64(offset)],
+        [3, struct([...meta, ...placeFields(14, filters[g]![c])])],
+        ...placeFields(4, offsets[g]![c]),
+        ...placeFields(6, columns[g]![c]),
+      ];
+    });
+    const uncompressed = group.chunks.reduce((sum, { written }) => sum + written.uncompressedBytes, 0);
+    return [
+      [1, { kind: 'list', of: 'struct', items: chunks }],
+      [2, i64(uncompressed)],
+      [3, i64(group.rows)],
+      [5, i64(group.offset)],
+      [6, i64(group.bytes)],
+    ];
+  });
+}
+
+interface Place {
+  offset: number;
+  bytes: number;
+}
+
+/** Offset and length, which the format puts beside one another. */
+function placeFields(id: number, place: Place | undefined): [number, ThriftValue | undefined][] {
+  return [
+    [id, place && i64(place.offset)],
+    [id + 1, place && i32(place.bytes)],
+  ];
+}
