@@ -24,21 +24,27 @@ export function presenceOf(column: Column, start: number, end: number): Presence
   if ('ids' in column) {
     // Without entries nothing is there.
     if (column.offsets.length === 1) return { isPresent: new Uint8Array(end - start), nullCount: end - start };
-    return presenceBy(end - start, (i) => column.ids[start + i] === NULL_ID);
+    return presenceOfIds(column.ids, start, end);
   }
   const { nulls } = column;
-  return nulls ? presenceBy(end - start, (i) => nulls[start + i] === 1) : { isPresent: undefined, nullCount: 0 };
+  return nulls ? presenceBy(nulls, start, end) : { isPresent: undefined, nullCount: 0 };
 }
 
-function presenceBy(count: number, isNull: (i: number) => boolean): Presence {
-  let isPresent: Uint8Array | undefined;
+function presenceOfIds(ids: Uint32Array, start: number, end: number): Presence {
   let nullCount = 0;
-  for (let i = 0; i < count; i++) {
-    if (!isNull(i)) continue;
-    isPresent ??= new Uint8Array(count).fill(1);
-    isPresent[i] = 0;
-    nullCount += 1;
-  }
+  for (let i = start; i < end; i++) if (ids[i] === NULL_ID) nullCount += 1;
+  if (nullCount === 0) return { isPresent: undefined, nullCount };
+  const isPresent = new Uint8Array(end - start);
+  for (let i = start; i < end; i++) isPresent[i - start] = ids[i] === NULL_ID ? 0 : 1;
+  return { isPresent, nullCount };
+}
+
+function presenceBy(nulls: Uint8Array, start: number, end: number): Presence {
+  let nullCount = 0;
+  for (let i = start; i < end; i++) nullCount += nulls[i]!;
+  if (nullCount === 0) return { isPresent: undefined, nullCount };
+  const isPresent = new Uint8Array(end - start);
+  if (nullCount < end - start) for (let i = start; i < end; i++) isPresent[i - start] = nulls[i]! ^ 1;
   return { isPresent, nullCount };
 }
 
@@ -254,13 +260,21 @@ function doubleValues(values: Float64Array, compressor: Compressor): Values {
   };
 }
 
+/** At most a quarter full. */
+function slotsFor(distinctMax: number): number {
+  let slots = 1024;
+  while (slots < distinctMax * 4) slots *= 2;
+  return slots;
+}
+
 /** Distinct doubles by their bits, if they are few enough to pay. */
 function doubleDictionary(values: Float64Array): { bytes: Uint8Array; count: number; ids: Uint32Array } | undefined {
   const distinctMax = Math.min(65_536, Math.floor(values.length / 4));
   if (distinctMax < 1) return undefined;
   const bits = new BigInt64Array(values.buffer, values.byteOffset, values.length);
   const halves = new Int32Array(values.buffer, values.byteOffset, values.length * 2);
-  const slots = new Int32Array(262_144).fill(-1);
+  const slots = new Int32Array(slotsFor(distinctMax)).fill(-1);
+  const mask = slots.length - 1;
   const distinct = new BigInt64Array(distinctMax);
   const distinctHalves = new Int32Array(distinct.buffer);
   const ids = new Uint32Array(values.length);
@@ -268,7 +282,7 @@ function doubleDictionary(values: Float64Array): { bytes: Uint8Array; count: num
   for (let i = 0; i < values.length; i++) {
     const low = halves[2 * i]!;
     const high = halves[2 * i + 1]!;
-    let slot = (Math.imul(low ^ Math.imul(high, 0x9e3779b1), 0x85ebca6b) >>> 14) & 262_143;
+    let slot = (Math.imul(low ^ Math.imul(high, 0x9e3779b1), 0x85ebca6b) >>> 14) & mask;
     for (;;) {
       const id = slots[slot]!;
       if (id === -1) {
@@ -282,7 +296,7 @@ function doubleDictionary(values: Float64Array): { bytes: Uint8Array; count: num
         ids[i] = id;
         break;
       }
-      slot = (slot + 1) & 262_143;
+      slot = (slot + 1) & mask;
     }
   }
   return { bytes: bytesOf(distinct.subarray(0, count)), count, ids };

@@ -24,23 +24,27 @@ export function textValues(
   const local = new Uint32Array(count);
   // Ids are dense, so a table beats a map; NULL_ID marks what has not been met.
   const localOf = new Uint32Array(offsets.length - 1).fill(NULL_ID);
+  const times = new Uint32Array(offsets.length - 1);
   const used: number[] = [];
-  let plainBytes = 0;
-  let dictionaryBytes = 0;
   let at = 0;
   for (let i = start; i < end; i++) {
     const id = ids[i]!;
     if (id === NULL_ID) continue;
-    const size = offsets[id + 1]! - offsets[id]! + 4;
-    plainBytes += size;
     let own = localOf[id]!;
     if (own === NULL_ID) {
       own = used.length;
       localOf[id] = own;
       used.push(id);
-      dictionaryBytes += size;
     }
+    times[own]! += 1;
     local[at++] = own;
+  }
+  let plainBytes = 0;
+  let dictionaryBytes = 0;
+  for (const [own, id] of used.entries()) {
+    const size = offsets[id + 1]! - offsets[id]! + 4;
+    plainBytes += size * times[own]!;
+    dictionaryBytes += size;
   }
   const entry = (id: number): Uint8Array => bytes.subarray(offsets[id]!, offsets[id + 1]!);
   const statistics = schema.kind === 'string' && !schema.json ? textStatistics(column, used, local) : {};
