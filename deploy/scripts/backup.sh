@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Copies a store to another bucket, region or folder, and looks whether the copy is whole.
 set -euo pipefail
-# shellcheck source=lib.sh
+# shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
 usage() {

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Gives the traffic to the other colour (deploy/compose/blue-green), after a look at its replicas, and sees that it got there.
 set -euo pipefail
-# shellcheck source=lib.sh
+# shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
 usage() {

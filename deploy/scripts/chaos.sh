@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Kills a replica, lets it stand still, or cuts it off, and tells how the fleet took it.
 set -euo pipefail
-# shellcheck source=lib.sh
+# shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
 usage() {

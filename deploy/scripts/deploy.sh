@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Brings a version out with what the machine runs, waits until it is healthy, and verifies it.
 set -euo pipefail
-# shellcheck source=lib.sh
+# shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
 usage() {
@@ -91,6 +91,7 @@ case $with in
     need kubectl
     [ -n "$overlay" ] || wrong 'missing: --overlay'
     objects=$(kubectl kustomize "$overlay") || fail "$overlay has problems: nothing was changed"
+    # shellcheck disable=SC2001 # not for the shell's own patterns
     if [ -n "$version" ]; then objects=$(sed "s|^\( *\(- \)\{0,1\}image: reductrai/proxy\)\(:.*\)\{0,1\}$|\1:$version|" <<<"$objects"); fi
     kubectl apply --filename - --dry-run=client >/dev/null <<<"$objects" || fail "$overlay is not accepted: nothing was changed"
     workload=$(sed -n 's/^kind: \(Deployment\|StatefulSet\)$/\1/p' <<<"$objects" | head -n 1)

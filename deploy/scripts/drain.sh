@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Takes a replica out of HAProxy without breaking a request, and brings it back, through HAProxy's runtime socket.
 set -euo pipefail
-# shellcheck source=lib.sh
+# shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
 usage() {

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Health of all replicas, each asked by itself, or as HAProxy sees them. Changes nothing.
 set -euo pipefail
-# shellcheck source=lib.sh
+# shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
 usage() {

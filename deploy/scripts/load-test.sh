@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Load through the balancer: requests a second, errors, and how they spread over the replicas.
 set -euo pipefail
-# shellcheck source=lib.sh
+# shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
 usage() {

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Sends the senders to another region: looks at it first, switches by the command that is given, and sees that the traffic arrives there.
 set -euo pipefail
-# shellcheck source=lib.sh
+# shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
 usage() {

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Copies a backup into an empty store, and walks what came of it.
 set -euo pipefail
-# shellcheck source=lib.sh
+# shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
 usage() {

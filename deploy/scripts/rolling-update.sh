@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Updates replicas one after the other, each only once all others serve, and stops at the first that does not come back as it should.
 set -euo pipefail
-# shellcheck source=lib.sh
+# shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
 usage() {

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Sends a log, a metric and a span with a mark of their own through a deployment, and follows them as far as it can be seen from outside.
 set -euo pipefail
-# shellcheck source=lib.sh
+# shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
 usage() {
