@@ -70,9 +70,15 @@ filled() {
   printf '%s' "${text//'{previous}'/$3}"
 }
 
-# After an update a process that started since: the old one would be healthy, too. After a rollback any: the update may have changed nothing.
-is_back() { # URL VERSION BEGAN
-  is_healthy "$1" && [ "${2:-$health_version}" = "$health_version" ] && { [ -z "$3" ] || [ "$health_uptime" -le $((SECONDS - $3 + 1)) ]; }
+# A process that is not the old one, which would be healthy, too: that one's uptime would have gone on. Seconds are whole, so that the old one has to
+# be a few of them old. After a rollback any will do: the update may have changed nothing.
+is_back() { # URL VERSION BEGAN UPTIME
+  is_healthy "$1" && [ "${2:-$health_version}" = "$health_version" ] &&
+    { [ -z "$3" ] || [ "$health_uptime" -lt $(($4 + SECONDS - $3 - 1)) ]; }
+}
+
+is_settled() { # URL
+  is_healthy "$1" && [ "$health_uptime" -ge 3 ]
 }
 
 haproxy() { # drain|ready INDEX
@@ -81,12 +87,12 @@ haproxy() { # drain|ready INDEX
   fi
 }
 
-# change_and_wait COMMAND INDEX VERSION BEGAN: runs it, and waits for the replica to be back. What the command leaves running must not
+# change_and_wait COMMAND INDEX VERSION [BEGAN UPTIME]: runs it, and waits for the replica to be back. What the command leaves running must not
 # keep the lock.
 change_and_wait() {
   change_by_shell "$1" 9>&- || { say "the command for ${names[$2]} ended with $?" && return 1; }
   [ -z "$dry_run" ] || return 0
-  within "$deadline" is_back "${urls[$2]}" "$3" "$4" && return
+  within "$deadline" is_back "${urls[$2]}" "$3" "${4-}" "${5-}" && return
   say "${names[$2]} is not back after $deadline s: $health_state, version $health_version, up for $health_uptime s${3:+; wanted is version $3}"
   return 1
 }
@@ -119,9 +125,10 @@ for i in "${!names[@]}"; do
     haproxy ready "$i" || true
     fail "stopped: $name could not be drained; it was not updated"
   }
-  if ! change_and_wait "$(filled "$update" "$i" "$previous")" "$i" "$version" "$SECONDS"; then
+  within 10 is_settled "${urls[$i]}" || fail "stopped: $name is $health_state once it is drained; it was not updated"
+  if ! change_and_wait "$(filled "$update" "$i" "$previous")" "$i" "$version" "$SECONDS" "$health_uptime"; then
     [ -n "$rollback" ] || fail "stopped at $name, which was not rolled back"
-    change_and_wait "$(filled "$rollback" "$i" "$previous")" "$i" "$previous" '' || {
+    change_and_wait "$(filled "$rollback" "$i" "$previous")" "$i" "$previous" || {
       say "stopped at $name, and it could not be rolled back to $previous" >&2
       exit 2
     }
