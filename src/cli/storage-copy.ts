@@ -12,8 +12,9 @@ import { openStoreOf } from './open-store.ts';
 const USAGE = `Usage: reductrai storage copy --from URL --to URL [--concurrent N] [--check-present]
 
 Copies every object: file:///path, s3://bucket/prefix, gs://bucket/prefix, azblob://account/container/prefix. Credentials and what a
-URL does not say come from the configuration. Each copy is read back and compared. Nothing is overwritten or deleted. Run it again
-after an interruption: what is there already is left alone. Commit records go last, so that queries never see half a copy.
+URL does not say come from the configuration. Each copy is read back and compared. Nothing is deleted, and nothing but leases is
+overwritten. Run it again after an interruption: what is there already is left alone. Commit records go last, so that queries never see
+half a copy. The store may be in use: the copy has what was acknowledged when it began.
 
   --concurrent N     objects copied at once (default 8)
   --check-present    also read and compare what was there before

@@ -1,5 +1,5 @@
 /** The scripts of deploy/scripts as an operator runs them: with the product's own program, real replicas, a real HAProxy, and stand-ins for what is not here. */
-import { chmod, cp, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, cp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import { request } from 'undici';
 import { onTestFinished } from 'vitest';
@@ -69,17 +69,13 @@ async function bundleOf(version: string): Promise<string> {
   const folder = `${BUNDLE}-${version}-${process.pid}`;
   await cp(BUNDLE, folder, { recursive: true });
   onTestFinished(() => rm(folder, { recursive: true, force: true }));
-  for (const file of await Array.fromAsync(filesWith(folder, `"${VERSION}"`))) {
-    await writeFile(file, (await readFile(file, 'utf8')).replaceAll(`"${VERSION}"`, `"${version}"`));
+  for (const name of await readdir(folder)) {
+    if (!name.endsWith('.js')) continue;
+    const code = await readFile(join(folder, name), 'utf8');
+    if (code.includes(`"${VERSION}"`))
+      await writeFile(join(folder, name), code.replaceAll(`"${VERSION}"`, `"${version}"`));
   }
   return folder;
-}
-
-async function* filesWith(folder: string, text: string): AsyncGenerator<string> {
-  const { glob } = await import('node:fs/promises');
-  for await (const name of glob('*.js', { cwd: folder })) {
-    if ((await readFile(join(folder, name), 'utf8')).includes(text)) yield join(folder, name);
-  }
 }
 
 export interface Balancer {
