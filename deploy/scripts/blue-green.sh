@@ -95,7 +95,8 @@ else
 fi
 if [ -n "$dry_run" ]; then exit 0; fi
 if within "$wait_seconds" arrives; then
-  if [ "$active" != "$to" ]; then printf '%s\n' "$active" >"$previous_file"; fi
+  # Not after --back: once more it would go forth.
+  if [ "$active" != "$to" ] && [ -z "$back" ]; then printf '%s\n' "$active" >"$previous_file"; fi
   say "$to has the traffic"
   exit 0
 fi

@@ -68,7 +68,8 @@ say "seed $seed chooses $target"
 
 case $kind in
   pid)
-    command_line=$(tr '\0' ' ' <"/proc/$name/cmdline" 2>/dev/null) || fail "there is no process $name"
+    [ -r "/proc/$name/cmdline" ] || fail "there is no process $name"
+    command_line=$(tr '\0' ' ' <"/proc/$name/cmdline")
     case $command_line in
       *reductrai* | *"main.js serve"* | *"main.ts serve"*) ;;
       *) [ -n "$force" ] || fail "process $name does not look like a replica: $command_line" ;;
@@ -153,12 +154,16 @@ began=$SECONDS
 noticed='not at all'
 if [ "$action" = kill ]; then
   # One that is started again at once may never be seen down.
-  if within 5 some_unhealthy; then noticed="after $((SECONDS - began)) s"; fi
+  if within 3 some_unhealthy; then noticed="after $((SECONDS - began)) s"; fi
   if [ -n "$restart" ]; then bash -euo pipefail -c "${restart//'{target}'/$name}" || fail "--restart ended with $?"; fi
 else
   if within "$duration" some_unhealthy; then noticed="after $((SECONDS - began)) s"; fi
   left=$((began + duration - SECONDS))
-  if [ $left -gt 0 ]; then sleep $left; fi
+  # In the background: a signal is heard at once.
+  if [ $left -gt 0 ]; then
+    sleep $left &
+    wait $!
+  fi
   put_right
 fi
 if ! within "$wait_seconds" all_healthy; then

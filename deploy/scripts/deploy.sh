@@ -63,11 +63,12 @@ if [ -n "$version" ]; then export REDUCTRAI_VERSION=$version; fi
 
 # Lines NAME=VALUE, as systemd and Compose read them; the proxy's own words say what is wrong. No variable of this shell takes part.
 check_settings() {
-  local settings
+  local settings said
   mapfile -t settings < <(sed -n 's/^ *\([A-Z][A-Z0-9_]*=\)"\{0,1\}\([^"]*\)"\{0,1\}$/\1\2/p' "$env_file")
   # shellcheck disable=SC2016 # for the other shell
-  env -i PATH="$PATH" HOME="${HOME:-/}" REDUCTRAI="${REDUCTRAI:-}" "${settings[@]}" bash -c '. "$1"; reductrai check-config' _ "$scripts/lib.sh" ||
-    fail "the settings in $env_file have problems: nothing was changed"
+  said=$(env -i PATH="$PATH" HOME="${HOME:-/}" REDUCTRAI="${REDUCTRAI:-}" "${settings[@]}" bash -c '. "$1"; reductrai check-config' _ "$scripts/lib.sh" 2>&1) ||
+    fail "the settings in $env_file have problems: nothing was changed"$'\n'"$said"
+  say "the settings in $env_file are fine"
 }
 if [ -n "$env_file" ]; then check_settings; fi
 

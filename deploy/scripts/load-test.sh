@@ -70,7 +70,7 @@ case $generator in
     node=$root/node_modules/node/bin/node
     [ -x "$node" ] || node=node
     need "$node"
-    order=$(printf '{"url":"%s","mix":"mixed","seed":%s,"templates":200,"connections":%s,"warmUpSeconds":1,"seconds":%s}' "$url" "$RANDOM" "$connections" "$seconds")
+    order=$(printf '{"url":"%s","mix":"mixed","seed":1,"templates":200,"connections":%s,"warmUpSeconds":1,"seconds":%s}' "$url" "$connections" "$seconds")
     command=("$node" "$root/bench/load/generator.ts" "$order")
     ;;
   *) wrong '--generator is hey or own' ;;
@@ -92,12 +92,12 @@ if [ -n "$dry_run" ]; then
 fi
 "$scripts/health-check.sh" --replicas "$replicas" || fail 'not all replicas are healthy: nothing was sent'
 before=$(accepted) || fail 'a replica gives no metrics'
-timeout $((seconds + 120)) "${command[@]}" >"$scratch/report" 2>&1 || fail "the generator ended with $?"$'\n'"$(tail -n 5 "$scratch/report")"
+timeout $((seconds + 120)) "${command[@]}" >"$scratch/report" 2>&1 || fail "the generator ended with $?"$'\n'"$(tail -n 20 "$scratch/report")"
 after=$(accepted) || fail 'a replica gives no metrics any more'
 
 if [ "$generator" = hey ]; then
   rate=$(sed -n 's/^ *Requests\/sec:[[:space:]]*//p' "$scratch/report")
-  slowest=$(sed -n 's/^ *99% in \(.*\) secs.*/\1 s/p' "$scratch/report")
+  slowest=$(sed -n 's/^ *99%%* in \(.*\) secs.*/\1 s/p' "$scratch/report")
   # Answers by status, then what got no answer.
   answers=$(sed -n 's/^ *\[\([0-9]*\)\][[:space:]]*\([0-9]*\) responses$/\1 \2/p' "$scratch/report")
   good=$(awk '$1 == 202 { print $2 }' <<<"$answers")
@@ -110,7 +110,7 @@ else
   good=$(number_of requests <<<"${report#*\"total\"}")
   errors=$(sed -n 's/.*"refused":{\([^}]*\)}.*/\1/p' <<<"$report" | tr ',' '\n' | sed '/^$/d; s/[":]/ /g')
   rate=$(awk -v n="$(number_of requests <<<"${report%%\"total\"*}")" -v s="$seconds" 'BEGIN { printf "%.1f", n / s }')
-  slowest=$(sed -n 's/.*"p99Ms":\([0-9.]*\).*/\1 ms/p' <<<"$report")
+  slowest=$(sed -n 's/.*"p99Ms":\([0-9]*\.\{0,1\}[0-9]\{0,1\}\).*/\1 ms/p' <<<"$report")
 fi
 say "$generator: ${good:-0} requests were accepted, ${rate:-0} a second, 99 % within ${slowest:-?}"
 

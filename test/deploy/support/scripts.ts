@@ -15,7 +15,7 @@ export const NOWHERE = 'http://127.0.0.1:9';
 /** Of the replicas that run here. */
 export const VERSION = manifest.version;
 const NODE_FOLDER = join(PROJECT, 'node_modules', 'node', 'bin');
-const PATH = [NODE_FOLDER, process.env.PATH ?? ''].join(delimiter);
+export const PATH = [NODE_FOLDER, process.env.PATH ?? ''].join(delimiter);
 
 /** `name` without `.sh`. */
 export async function script(name: string, args: readonly string[], options: RunOptions = {}): Promise<Outcome> {

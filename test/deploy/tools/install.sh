@@ -85,6 +85,12 @@ systemd_analyze() {
   command -v systemd-analyze >/dev/null || apt_install systemd
 }
 
+# What deploy/scripts need of a machine, or can make use of, as far as their tests run it.
+script_tools() {
+  command -v socat >/dev/null || apt_install socat
+  command -v iptables >/dev/null || apt_install iptables
+}
+
 # of MODULE@VERSION FILE… : copies files of a Go module into schemas/
 of() {
   local module=$1 from
@@ -132,6 +138,7 @@ schemas() {
 timed 'python tools' python_tools
 timed 'prometheus, promtool, amtool' debian_tools
 timed systemd-analyze systemd_analyze
+timed 'socat, iptables' script_tools
 timed schemas schemas
 go_tool kubeconform "github.com/yannh/kubeconform/cmd/kubeconform@$KUBECONFORM"
 compose_config
