@@ -2,8 +2,10 @@
  * backup.sh and restore.sh on what real replicas kept: a store in use is copied, and again with what is new; it is wiped, restored and verified, and
  * gives back the very items that were sent, also from and to buckets. What is damaged, missing or not empty is told.
  */
+import { existsSync } from 'node:fs';
 import { appendFile, cp, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { DeleteObjectsCommand, ListObjectsV2Command } from '@aws-sdk/client-s3';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { runCli } from '../../support/proxy-process.ts';
 import { findS3Server, startS3Server } from '../../support/servers/s3-server.ts';
@@ -12,11 +14,10 @@ import { temporaryFolder } from '../../support/temp-folder.ts';
 import { script, sendLog, startReplica } from '../support/scripts.ts';
 
 interface Stores {
-  /** Where a replica keeps everything, and three more places. */
-  urls: readonly [string, string, string, string];
+  /** Where a replica keeps everything, and where the copy goes. */
+  from: string;
+  copy: string;
   env: Record<string, string>;
-  /** Backups while the store is in use. */
-  rounds: readonly number[];
 }
 
 const itemsIn = async (url: string, env: Record<string, string>): Promise<string[]> => {
@@ -28,88 +29,96 @@ const itemsIn = async (url: string, env: Record<string, string>): Promise<string
 const log = (n: number) => ({ message: `log ${n}`, service: 'backed-up', n: n / 3, deep: { list: [n, null, 'é'] } });
 const lines = (count: number): string[] => Array.from({ length: count }, (_, n) => JSON.stringify(log(n))).sort();
 
-async function backedUp({ urls: [from, copy, restored, other], env, rounds }: Stores): Promise<void> {
+const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** Logs, of which all numbers below `sent` were acknowledged. */
+class Sender {
+  sent = 0;
+  #isOver = false;
+  #sending: Promise<void> | undefined;
+
+  async send(url: string, count: number): Promise<void> {
+    for (let n = 0; n < count; n++) await sendLog(url, log(this.sent++));
+  }
+
+  start(url: string): void {
+    this.#sending = (async () => {
+      for (; !this.#isOver; await pause(40)) await this.send(url, 1);
+    })();
+  }
+
+  async stop(): Promise<void> {
+    this.#isOver = true;
+    await this.#sending;
+  }
+}
+
+async function withReplica({ from, copy, env }: Stores) {
   const folder = await temporaryFolder();
   const common = { ...env, DATA_DIR: join(folder, 'reader') };
-  const replicaEnv = {
-    ...env,
-    STORAGE_URL: from,
-    DURABILITY: 'store',
-    REDUCTRAI_JOURNAL_LEASE: '3s',
-    REDUCTRAI_JOURNAL_CHUNK_AFTER: '20ms',
-    REDUCTRAI_ARCHIVE_FLUSH_AFTER: '700ms',
+  const start = (name: string): ReturnType<typeof startReplica> =>
+    startReplica('r1', {
+      ...env,
+      STORAGE_URL: from,
+      DURABILITY: 'store',
+      DATA_DIR: join(folder, name),
+      REDUCTRAI_JOURNAL_CHUNK_AFTER: '20ms',
+      REDUCTRAI_ARCHIVE_FLUSH_AFTER: '700ms',
+    });
+  return {
+    start,
+    items: (url: string) => itemsIn(url, common),
+    verify: () => runCli(['verify'], { ...common, STORAGE_URL: from }),
+    backup: (...args: string[]) => script('backup', ['--from', from, '--to', copy, ...args], { env: common }),
+    restore: (...args: string[]) => script('restore', ['--from', copy, '--to', from, ...args], { env: common }),
   };
-  const backup = (...args: string[]) => script('backup', ['--from', from, '--to', copy, ...args], { env: common });
-  const restore = (...args: string[]) =>
-    script('restore', ['--from', copy, '--to', restored, ...args], { env: common });
-
-  const empty = await backup();
-  expect([empty.code, empty.output]).toEqual([1, expect.stringContaining('nothing is kept in')]);
-  const { proxy, url } = await startReplica('r1', { ...replicaEnv, DATA_DIR: join(folder, 'r1') });
-  for (let n = 0; n < 10; n++) await sendLog(url, log(n));
-  await expect.poll(() => itemsIn(from, common), { timeout: 30_000 }).toEqual(lines(10));
-  const dry = await backup('--dry-run');
-  expect([dry.code, dry.stdout]).toEqual([0, expect.stringMatching(/10 rows\nwould run: .*storage copy/)]);
-  expect(await itemsIn(copy, common)).toEqual([]);
-
-  // While it is in use: what comes meanwhile may be in the copy or not, but it is whole.
-  let sent = 10;
-  let isOver = false;
-  const sending = (async () => {
-    while (!isOver) {
-      await sendLog(url, log(sent++));
-      await new Promise((resolve) => setTimeout(resolve, 40));
-    }
-  })();
-  try {
-    for (const round of rounds) {
-      const before = sent;
-      const copied = await backup();
-      expect(copied.code, `${round}: ${copied.output}`).toBe(0);
-      expect(copied.stdout, copied.output).not.toContain('once more');
-      if (round > 1) expect((await itemsIn(copy, common)).length).toBeGreaterThan(before / 2);
-    }
-  } finally {
-    isOver = true;
-    await sending;
-  }
-  await proxy.kill('SIGTERM');
-  const last = await backup('--check-present');
-  expect([last.code, last.stdout], last.output).toEqual([
-    0,
-    expect.stringContaining(`${sent} rows; the copy is whole`),
-  ]);
-  const again = await backup();
-  expect([again.code, again.output]).toEqual([0, expect.stringMatching(/ 0 copied .*, \d+ were there/)]);
-
-  const dryRestore = await restore('--dry-run');
-  expect([dryRestore.code, await itemsIn(restored, common)], dryRestore.output).toEqual([0, []]);
-  const done = await restore();
-  expect([done.code, done.output]).toEqual([
-    0,
-    expect.stringMatching(new RegExp(`all is well.*: ${sent} rows, verified`, 's')),
-  ]);
-  expect(await itemsIn(restored, common)).toEqual(lines(sent));
-  const refused = await restore();
-  expect([refused.code, refused.output]).toEqual([1, expect.stringContaining('is not empty')]);
-  // A replica of the old name goes on in what was restored.
-  const heir = await startReplica('r1', { ...replicaEnv, STORAGE_URL: restored, DATA_DIR: join(folder, 'heir') });
-  await sendLog(heir.url, log(sent++));
-  await heir.proxy.kill('SIGTERM');
-  expect(await itemsIn(restored, common)).toEqual(lines(sent));
-  const verified = await runCli(['verify'], { ...common, STORAGE_URL: restored });
-  expect(verified.code, verified.stdout).toBe(0);
-  const unreadable = await script('restore', ['--from', copy, '--to', other], {
-    env: { ...common, REDUCTRAI: 'false' },
-  });
-  expect([unreadable.code, unreadable.output]).toEqual([1, expect.stringContaining('cannot be read')]);
 }
 
 describe('backup, wipe, restore, verify', () => {
-  test('of a folder', async () => {
+  test('of a folder in use, of which the replica then dies with its disk: all that was acknowledged', async () => {
     const folder = await temporaryFolder();
-    const urls = ['kept', 'copy', 'restored', 'other'].map((name) => join(folder, name));
-    await backedUp({ urls: urls as unknown as Stores['urls'], env: {}, rounds: [1, 2, 3] });
+    const [from, copy] = [join(folder, 'kept'), join(folder, 'copy')];
+    const wipe = () => rm(from, { recursive: true });
+    const { start, items, verify, backup, restore } = await withReplica({ from, copy, env: {} });
+    const empty = await backup();
+    expect([empty.code, empty.output]).toEqual([1, expect.stringContaining('nothing is kept in')]);
+    const { proxy, url } = await start('first');
+    const sender = new Sender();
+    await sender.send(url, 10);
+    await expect.poll(() => items(from), { timeout: 30_000 }).toEqual(lines(10));
+    const dry = await backup('--dry-run');
+    expect([dry.code, dry.stdout]).toEqual([0, expect.stringMatching(/10 rows\nwould run: .*storage copy/)]);
+    expect(existsSync(copy)).toBe(false);
+
+    sender.start(url);
+    try {
+      for (const round of [1, 2]) {
+        const copied = await backup();
+        expect(copied.code, `${round}: ${copied.output}`).toBe(0);
+        expect(copied.stdout, copied.output).not.toContain('once more');
+      }
+    } finally {
+      await sender.stop();
+    }
+    // The last ones are in its journal only, which is in the store.
+    await proxy.kill('SIGKILL');
+    const last = await backup('--check-present');
+    expect(last.code, last.output).toBe(0);
+    const again = await backup();
+    expect([again.code, again.output]).toEqual([0, expect.stringMatching(/ 0 copied .*, \d+ were there/)]);
+    await wipe();
+    const wouldRestore = await restore('--dry-run');
+    expect([wouldRestore.code, existsSync(from)], wouldRestore.output).toEqual([0, false]);
+    const done = await restore();
+    expect([done.code, done.output]).toEqual([0, expect.stringMatching(/all is well.* rows, verified/s)]);
+    const refused = await restore();
+    expect([refused.code, refused.output]).toEqual([1, expect.stringContaining('is not empty')]);
+    const heir = await start('second');
+    await sender.send(heir.url, 1);
+    await expect.poll(() => items(from), { timeout: 60_000, interval: 500 }).toEqual(lines(sender.sent));
+    await heir.proxy.kill('SIGTERM');
+    expect(await items(from)).toEqual(lines(sender.sent));
+    expect((await verify()).code).toBe(0);
   }, 180_000);
 
   test.skipIf(findS3Server() === undefined)(
@@ -117,12 +126,45 @@ describe('backup, wipe, restore, verify', () => {
     async () => {
       const server = await startS3Server();
       onTestFinished(() => server.close());
-      const at = async (prefix: string) => `s3://${await server.bucket()}/${prefix}?endpoint=${server.endpoint}`;
-      await backedUp({
-        urls: [await at('kept'), await at('copy'), await at('restored'), await at('other')],
-        rounds: [1, 2],
+      const [kept, copies] = [await server.bucket(), await server.bucket()];
+      const at = (bucket: string, prefix: string) => `s3://${bucket}/${prefix}?endpoint=${server.endpoint}`;
+      const { start, items, verify, backup, restore } = await withReplica({
+        from: at(kept, 'prod'),
+        copy: at(copies, 'backup'),
         env: { S3_ACCESS_KEY: server.accessKeyId, S3_SECRET_KEY: server.secretAccessKey },
       });
+      const { proxy, url } = await start('first');
+      const sender = new Sender();
+      await sender.send(url, 10);
+      await expect.poll(() => items(at(kept, 'prod')), { timeout: 30_000 }).toEqual(lines(10));
+      sender.start(url);
+      const inUse = await backup();
+      await sender.stop();
+      expect([inUse.code, inUse.output]).toEqual([0, expect.not.stringContaining('once more')]);
+      await proxy.kill('SIGTERM');
+      const last = await backup();
+      expect([last.code, last.stdout], last.output).toEqual([
+        0,
+        expect.stringContaining(`${sender.sent} rows; the copy is whole`),
+      ]);
+      await server.client.send(
+        new DeleteObjectsCommand({
+          Bucket: kept,
+          Delete: {
+            Objects: (await server.client.send(new ListObjectsV2Command({ Bucket: kept }))).Contents!.map(
+              ({ Key }) => ({ Key }),
+            ),
+          },
+        }),
+      );
+      expect(await items(at(kept, 'prod'))).toEqual([]);
+      const done = await restore();
+      expect([done.code, done.output]).toEqual([
+        0,
+        expect.stringMatching(new RegExp(`all is well.*: ${sender.sent} rows, verified`, 's')),
+      ]);
+      expect(await items(at(kept, 'prod'))).toEqual(lines(sender.sent));
+      expect((await verify()).code).toBe(0);
     },
     180_000,
   );

@@ -62,7 +62,7 @@ const counted = (replica: Replica) => metricOf(replica, 'envelopes_accepted_tota
 test('blue, green under load, back; not to a colour that is down, of another version, or that gets nothing', async () => {
   const { blue, green, map, balancer } = await startColours();
   const reload = `kill -HUP ${balancer.pid}`;
-  const always = ['--map', map, '--url', balancer.url, '--blue', blue.url, '--within', '8'];
+  const always = ['--map', map, '--url', balancer.url, '--blue', blue.url, '--within', '5'];
   const to = (colour: string, ...args: string[]) =>
     script('blue-green', ['--to', colour, ...always, '--green', green.url, '--reload', reload, ...args]);
   const active = async () => (await readFile(map, 'utf8')).trim();
@@ -136,7 +136,7 @@ test('to another region, and back; not to one that is down, and what does not ar
       '--url',
       balancer.url,
       '--within',
-      '8',
+      '5',
       ...args,
     ]);
   const active = async () => (await readFile(map, 'utf8')).trim();
@@ -162,7 +162,7 @@ test('to another region, and back; not to one that is down, and what does not ar
   const elsewhere = await failover('south', back.url);
   expect([elsewhere.code, elsewhere.output]).toEqual([
     2,
-    expect.stringContaining('does not arrive in south after 8 s'),
+    expect.stringContaining('does not arrive in south after 5 s'),
   ]);
   const failed = await failover('east', back.url);
   expect([failed.code, failed.output]).toEqual([1, expect.stringContaining('the command ended with 4')]);
