@@ -102,7 +102,7 @@ if [ "$generator" = hey ]; then
   answers=$(sed -n 's/^ *\[\([0-9]*\)\][[:space:]]*\([0-9]*\) responses$/\1 \2/p' "$scratch/report")
   good=$(awk '$1 == 202 { print $2 }' <<<"$answers")
   errors=$(
-    awk '$1 != 202' <<<"$answers"
+    awk 'NF && $1 != 202' <<<"$answers"
     sed -n '/^Error distribution/,$s/^ *\[\([0-9]*\)\][[:space:]]*\(.*\)/\2 \1/p' "$scratch/report"
   )
 else
