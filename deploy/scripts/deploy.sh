@@ -61,13 +61,18 @@ manifests=$scripts/..
 for one in "$env_file" "$values"; do [ -z "$one" ] || [ -r "$one" ] || fail "$one cannot be read"; done
 if [ -n "$version" ]; then export REDUCTRAI_VERSION=$version; fi
 
-# Lines NAME=VALUE, as systemd and Compose read them; the proxy's own words say what is wrong. No variable of this shell takes part.
+# Lines NAME=VALUE, as systemd and Compose read them; the proxy's own words say what is wrong. No other variable of this shell takes part, and
+# what is secret among them stands in no command line.
 check_settings() {
   local settings said
   mapfile -t settings < <(sed -n 's/^ *\([A-Z][A-Z0-9_]*=\)"\{0,1\}\([^"]*\)"\{0,1\}$/\1\2/p' "$env_file")
-  # shellcheck disable=SC2016 # for the other shell
-  said=$(env -i PATH="$PATH" HOME="${HOME:-/}" REDUCTRAI="${REDUCTRAI:-}" "${settings[@]}" bash -c '. "$1"; reductrai check-config' _ "$scripts/lib.sh" 2>&1) ||
-    fail "the settings in $env_file have problems: nothing was changed"$'\n'"$said"
+  said=$(
+    for variable in $(compgen -e); do
+      case $variable in PATH | HOME | REDUCTRAI) ;; *) unset "$variable" 2>/dev/null || true ;; esac
+    done
+    if [ ${#settings[@]} -gt 0 ]; then export "${settings[@]}"; fi
+    reductrai check-config 2>&1
+  ) || fail "the settings in $env_file have problems: nothing was changed"$'\n'"$said"
   say "the settings in $env_file are fine"
 }
 if [ -n "$env_file" ]; then check_settings; fi

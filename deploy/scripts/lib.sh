@@ -104,6 +104,8 @@ look_at() {
       ;;
   esac
   health_version=$(text_of version <<<"$body")
+  # It becomes part of commands.
+  [[ $health_version =~ ^[A-Za-z0-9._+-]+$ ]] || health_version=-
   health_uptime=$(number_of uptime <<<"$body") health_storage=$(text_of storage <<<"$body")
 }
 

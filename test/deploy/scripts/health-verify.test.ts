@@ -64,6 +64,11 @@ test('health of all, of some, of none; another version; as JSON; again and again
   expect(watched.stdout.match(/1 of 1 healthy/g)).toHaveLength(2);
   const stranger = await answering((_, answer) => answer.end('{"status":"fine"}'));
   expect((await script('health-check', ['--replicas', stranger])).stdout).toMatch(/unreachable .*0 of 1 healthy/s);
+  // What it says may become part of a command.
+  const sly = await answering((_, answer) =>
+    answer.end('{"status":"ok","uptime":1,"version":"$(reboot)","storage":"connected"}'),
+  );
+  expect((await script('health-check', ['--replicas', sly])).stdout).toMatch(/ ok +- +1 {2}connected\n/);
   const dry = await script('health-check', ['--replicas', NOWHERE, '--dry-run']);
   expect([dry.code, dry.stdout]).toEqual([0, `would ask ${NOWHERE}/health\n`]);
 });
