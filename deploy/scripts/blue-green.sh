@@ -2,7 +2,7 @@
 # Gives the traffic to the other colour (deploy/compose/blue-green), after a look at its replicas, and sees that it got there.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
-. "$(dirname "$0")/lib.sh"
+. "$(dirname "$(readlink -f "$0")")/lib.sh"
 
 usage() {
   cat <<'USAGE'

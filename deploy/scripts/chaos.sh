@@ -2,7 +2,7 @@
 # Kills a replica, lets it stand still, or cuts it off, and tells how the fleet took it.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
-. "$(dirname "$0")/lib.sh"
+. "$(dirname "$(readlink -f "$0")")/lib.sh"
 
 usage() {
   cat <<'USAGE'

@@ -2,7 +2,7 @@
 # Brings a version out with what the machine runs, waits until it is healthy, and verifies it.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
-. "$(dirname "$0")/lib.sh"
+. "$(dirname "$(readlink -f "$0")")/lib.sh"
 
 usage() {
   cat <<'USAGE'

@@ -2,7 +2,7 @@
 # Takes a replica out of HAProxy without breaking a request, and brings it back, through HAProxy's runtime socket.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
-. "$(dirname "$0")/lib.sh"
+. "$(dirname "$(readlink -f "$0")")/lib.sh"
 
 usage() {
   cat <<'USAGE'

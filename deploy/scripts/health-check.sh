@@ -2,7 +2,7 @@
 # Health of all replicas, each asked by itself, or as HAProxy sees them. Changes nothing.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
-. "$(dirname "$0")/lib.sh"
+. "$(dirname "$(readlink -f "$0")")/lib.sh"
 
 usage() {
   cat <<'USAGE'

@@ -2,7 +2,7 @@
 # Sends the senders to another region: looks at it first, switches by the command that is given, and sees that the traffic arrives there.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
-. "$(dirname "$0")/lib.sh"
+. "$(dirname "$(readlink -f "$0")")/lib.sh"
 
 usage() {
   cat <<'USAGE'

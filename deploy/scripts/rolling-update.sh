@@ -2,7 +2,7 @@
 # Updates replicas one after the other, each only once all others serve, and stops at the first that does not come back as it should.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
-. "$(dirname "$0")/lib.sh"
+. "$(dirname "$(readlink -f "$0")")/lib.sh"
 
 usage() {
   cat <<'USAGE'

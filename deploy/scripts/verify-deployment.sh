@@ -2,7 +2,7 @@
 # Sends a log, a metric and a span with a mark of their own through a deployment, and follows them as far as it can be seen from outside.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
-. "$(dirname "$0")/lib.sh"
+. "$(dirname "$(readlink -f "$0")")/lib.sh"
 
 usage() {
   cat <<'USAGE'

@@ -68,11 +68,11 @@ export async function runStorage(args: string[], io: CliIo, settingsOf: () => Se
 }
 
 /** The total is not known before the end: the bar shows the share of what was found so far. */
-function lineOf({ objects, copied, copiedBytes, present }: CopyProgress): string {
-  const share = objects === 0 ? 0 : (copied + present) / objects;
+function lineOf({ objects, copied, copiedBytes, present, gone }: CopyProgress): string {
+  const share = objects === 0 ? 0 : (copied + present + gone) / objects;
   const filled = Math.round(share * BAR_CHARACTERS);
   const bar = `${'█'.repeat(filled)}${'░'.repeat(BAR_CHARACTERS - filled)}`;
-  return `${bar} ${copied} copied (${humanBytes(copiedBytes)}), ${present} were there, of ${objects} found`;
+  return `${bar} ${copied} copied (${humanBytes(copiedBytes)}), ${present} were there, of ${objects} found${gone > 0 ? `; ${gone} were deleted meanwhile` : ''}`;
 }
 
 function parse(args: string[]) {

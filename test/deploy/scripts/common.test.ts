@@ -1,5 +1,6 @@
 /** What all scripts of deploy/scripts have in common: help, wrong options, what is missing, a name in docs/scripts.md. */
 import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { PROJECT } from '../../support/proxy-process.ts';
@@ -55,12 +56,18 @@ async function withoutCurl(): Promise<string> {
   const folder = await temporaryFolder();
   await run('bash', [
     '-c',
-    `for one in bash dirname sed awk timeout cat; do ln -s "$(command -v $one)" "$1"; done`,
+    `for one in bash dirname readlink sed awk timeout cat; do ln -s "$(command -v $one)" "$1"; done`,
     '_',
     folder,
   ]);
   return folder;
 }
+
+test('through a link it finds what it needs', async () => {
+  const link = join(await temporaryFolder(), 'reductrai-health');
+  await symlink(join(SCRIPTS, 'health-check.sh'), link);
+  expect((await run('bash', [link, '--help'])).code).toBe(0);
+});
 
 test('an option without its value is no crash without words', async () => {
   const { code, output } = await script('health-check', ['--replicas']);
