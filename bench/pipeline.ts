@@ -7,7 +7,7 @@ import { type AddedEnvelope, type BuiltSegment, SegmentBuilder } from '../src/ar
 import type { Codec } from '../src/codec/codec.ts';
 import { ZSTD_LEVELS } from '../src/config/declaration.ts';
 import { KNOWN_SETTINGS } from '../src/config/registry.ts';
-import { batchBytes, type ColumnBatch } from '../src/core/columns.ts';
+import { batchBytes, type ColumnBatch, NULL_ID } from '../src/core/columns.ts';
 import type { Protocol, Signal } from '../src/core/envelope.ts';
 import { HOURS_PER_FLUSH_MAX, ROW_GROUP_ROWS_MAX } from '../src/core/limits.ts';
 import { WHOLE_KINDS } from '../src/query/views.ts';
@@ -79,6 +79,8 @@ export function itemRows(batch: ColumnBatch): number {
   });
   let count = 0;
   for (const id of kind.ids) if (isItem[id]) count += 1;
+  // What stands in a table is a series or a distribution.
+  for (const series of batch.series?.ids ?? []) if (series !== NULL_ID) count += 1;
   return count;
 }
 

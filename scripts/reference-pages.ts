@@ -10,6 +10,7 @@ import { ERROR_CATALOGUE } from '../src/core/errors.ts';
 import { ROLLUP_COLUMNS } from '../src/record/rollup-schema.ts';
 import { JOURNAL_COLUMNS, SIGNAL_COLUMNS } from '../src/record/schema.ts';
 import { createMetrics } from '../src/telemetry/metrics.ts';
+import { capacityPage } from './capacity-page.ts';
 
 const cell = (text: string): string => text.replaceAll('|', '\\|').replaceAll('\n', ' ');
 const generatedFrom = (source: string): string => `<!-- Generated from ${source} by \`npm run docs\`. Do not edit. -->`;
@@ -94,4 +95,5 @@ export const REFERENCE_PAGES: readonly ReferencePage[] = [
   { path: 'docs/reference/errors.md', content: errorsPage },
   { path: 'docs/reference/metrics.md', content: metricsPage },
   { path: 'docs/formats/segments.md', content: segmentsPage },
+  { path: 'docs/capacity-planning.md', content: capacityPage },
 ];

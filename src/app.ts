@@ -206,10 +206,27 @@ class RunningApp implements App {
     }
   }
 
-  /** It could not start: the lease must not keep others waiting, nor this process alive. */
+  /** It could not start: the lease must not keep others waiting, nor any of what was opened this process alive. */
   async giveUp(): Promise<void> {
-    await this.#journal?.close().catch(() => {});
-    await this.#fleet?.leave(false);
+    const { log } = this.#deps;
+    this.#cancelWatch?.();
+    const steps: (() => Promise<unknown> | undefined)[] = [
+      () => Promise.all([...this.#forwarders.values()].map(({ forwarder }) => forwarder.stop())),
+      () => this.#archive?.stop(false, 0),
+      () => Promise.all([this.#fleet?.stopTakeovers(), this.#volume?.stopTakeovers()]),
+      () => this.#journal?.close(),
+      () => this.#fleet?.leave(false),
+      () => Promise.all([...this.#forwarders.values()].map(({ upstream }) => upstream.close())),
+      () => this.#pool?.close(),
+      () => this.#store?.close(),
+    ];
+    for (const step of steps) {
+      try {
+        await step();
+      } catch (error) {
+        log.debug({ reason: messageOf(error) }, 'was not closed in order');
+      }
+    }
   }
 
   get fenced(): Promise<void> {

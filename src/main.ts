@@ -19,6 +19,7 @@ Usage: reductrai <command> [options]
   verify          walk the store: checksums, footers, coverage, orphans
   tier            how data ages: status, plan, run
   ha status       leases and journals of the replicas that share this store
+  plan            what a fleet for a given load needs: replicas, CPU, memory, disk, requests, bytes, money
   storage copy    copy everything to another store, resumable and verified
   demo            see it all at once: made-up traffic through a proxy to a stand-in for Datadog
 
@@ -67,6 +68,8 @@ async function main(argv: string[]): Promise<number> {
       return (await import('./cli/tier.ts')).runTier(own, io, () => settingsIn(args));
     case 'storage':
       return (await import('./cli/storage-copy.ts')).runStorage(own, io, () => settingsIn(args));
+    case 'plan':
+      return (await import('./cli/plan.ts')).runPlan(args, own, { env: process.env }, io);
     case 'demo':
       return (await import('./cli/demo/demo.ts')).runDemo(args, io);
     case '--version':

@@ -7,12 +7,13 @@
  * it is stored.
  */
 
-import { letGo, letGoOfBatch } from '../core/buffers.ts';
+import { letGo } from '../core/buffers.ts';
 import { ByteBudget } from '../core/byte-budget.ts';
-import { batchBytes, type TravellingBatch } from '../core/columns.ts';
+import { batchBytes } from '../core/columns.ts';
 import type { EnvelopeHead, JournalEntry, Position, Signal } from '../core/envelope.ts';
 import { isProxyError, messageOf } from '../core/errors.ts';
 import { MIB } from '../core/limits.ts';
+import { letGoOfBatch, type TravellingBatch } from '../core/travelling-batch.ts';
 import type { Journal, JournalConsumer } from '../journal/journal.ts';
 import type { DecodeElsewhere } from '../record/decode-job.ts';
 import { opaqueBatch } from '../record/opaque.ts';

@@ -2,9 +2,9 @@
 import { setPriority } from 'node:os';
 import { parentPort, workerData } from 'node:worker_threads';
 import { createParquetCodec } from '../codec/parquet-codec.ts';
-import { type TravellingBatch, unpackBatch } from '../core/columns.ts';
 import type { Position } from '../core/envelope.ts';
 import { WORKER_NICENESS } from '../core/limits.ts';
+import { type TravellingBatch, unpackBatch } from '../core/travelling-batch.ts';
 import { SIGNAL_COLUMNS } from '../record/schema.ts';
 import type { DoubtfulEnvelope } from '../store/commit-log.ts';
 import { type AddedEnvelope, type BuildOptions, type BuiltSegment, SegmentBuilder } from './segment-builder.ts';
@@ -12,7 +12,7 @@ import { type AddedEnvelope, type BuildOptions, type BuiltSegment, SegmentBuilde
 export type TravellingEnvelope = Omit<AddedEnvelope, 'batch'> & { batch: TravellingBatch };
 
 export type EncodeRequest =
-  | { kind: 'add'; envelope: TravellingEnvelope }
+  | { kind: 'add'; envelopes: readonly TravellingEnvelope[] }
   /** Build the cut; each segment is answered as it is made, `next` asks for the one after. */
   | { kind: 'build'; first: Position; last: Position; doubts: readonly DoubtfulEnvelope[] }
   | { kind: 'next' };
@@ -43,8 +43,8 @@ if (parentPort) {
 
   port.on('message', (request: EncodeRequest) => {
     if (request.kind === 'add') {
-      const { envelope } = request;
-      builder.add({ ...envelope, batch: unpackBatch(envelope.batch, SIGNAL_COLUMNS[envelope.signal]) });
+      for (const envelope of request.envelopes)
+        builder.add({ ...envelope, batch: unpackBatch(envelope.batch, SIGNAL_COLUMNS[envelope.signal]) });
       return;
     }
     if (request.kind === 'build') running = builder.build(request.first, request.last, request.doubts);

@@ -1,14 +1,18 @@
 /** The encode worker as an object: `add` envelopes, `build` a cut. Losing the worker loses only what the journal still has. */
 import { Worker } from 'node:worker_threads';
-import { batchTransferList } from '../core/columns.ts';
 import type { Position } from '../core/envelope.ts';
 import { ProxyError } from '../core/errors.ts';
+import { joinBatches, transferList } from '../core/travelling-batch.ts';
 import type { DoubtfulEnvelope } from '../store/commit-log.ts';
 import type { EncodeAnswer, EncodeRequest, TravellingEnvelope } from './encode-worker.ts';
 import type { BuildOptions, BuiltSegment } from './segment-builder.ts';
 
+/** Envelopes that go to the worker together; it does not need them before it builds. */
+const ADDED_AT_ONCE = 64;
+const ADDED_BYTES_MAX = 512 * 1024;
+
 export interface Encoder {
-  /** The batch's buffers are transferred: it is gone for the caller. */
+  /** The batch's buffers are transferred sooner or later: it is gone for the caller. */
   add(envelope: TravellingEnvelope): void;
   /** Segments of the cut, one at a time. Throws WORKER_LOST when the worker ended. */
   build(first: Position, last: Position, doubts: readonly DoubtfulEnvelope[]): AsyncGenerator<BuiltSegment>;
@@ -41,12 +45,27 @@ export function createEncoder(options: BuildOptions, heapMiBMax: number): Encode
       worker.postMessage(request);
     });
   };
+  let added: TravellingEnvelope[] = [];
+  let addedBytes = 0;
+  const sendAdded = (): void => {
+    if (added.length === 0) return;
+    const envelopes = added;
+    added = [];
+    addedBytes = 0;
+    if (lost) return;
+    const batches = envelopes.map(({ batch }) => batch);
+    joinBatches(batches);
+    worker.postMessage({ kind: 'add', envelopes } satisfies EncodeRequest, transferList(batches));
+  };
   return {
     add: (envelope) => {
-      if (lost) return;
-      worker.postMessage({ kind: 'add', envelope } satisfies EncodeRequest, batchTransferList(envelope.batch));
+      const { batch } = envelope;
+      added.push(envelope);
+      addedBytes += 'columns' in batch ? ADDED_BYTES_MAX : batch.byteLength;
+      if (added.length >= ADDED_AT_ONCE || addedBytes >= ADDED_BYTES_MAX) sendAdded();
     },
     build: async function* (first, last, doubts) {
+      sendAdded();
       let answer = await ask({ kind: 'build', first, last, doubts });
       while (answer.kind === 'segment') {
         yield answer.segment;

@@ -2,8 +2,18 @@
  * Batches of many envelopes → one batch per segment. Dictionaries are merged by the bytes of their entries; numbers are copied.
  * Rows keep the order of positions, so that the same envelopes always give the same segment.
  */
-import { letGo, letGoOfBatch, letGoOfColumn } from '../core/buffers.ts';
-import { type Column, type ColumnBatch, type ColumnSchema, NULL_ID } from '../core/columns.ts';
+import { letGoOfColumn } from '../core/buffers.ts';
+import {
+  type Column,
+  type ColumnBatch,
+  type ColumnSchema,
+  type DictionaryColumn,
+  isAbsent,
+  NULL_ID,
+} from '../core/columns.ts';
+import { SERIES_FIELDS, SERIES_INTERVAL, SERIES_WORDS, SeriesTable } from '../core/series-table.ts';
+import { letGoOfBatch } from '../core/travelling-batch.ts';
+import { MergedDictionary } from './merged-dictionary.ts';
 
 /** Some rows of one batch, with the values that the archive adds to each of them. */
 export interface RowSelection {
@@ -28,11 +38,14 @@ export function mergeSelections(schema: readonly ColumnSchema[], selections: rea
   let rowCount = 0;
   for (const selection of selections) rowCount += selectedCount(selection);
   const columns: Record<string, Column> = {};
+  const tables = tablesOf(selections);
+  // What lies in a page goes as a whole.
+  const usedUp = selections.filter(({ batch, isLastUse }) => isLastUse && !batch.page);
   for (const column of schema) {
-    columns[column.name] = mergeColumn(column, selections, rowCount);
-    for (const { batch, isLastUse } of selections) {
+    columns[column.name] = mergeColumn(column, selections, rowCount, tables);
+    for (const { batch } of usedUp) {
       const source = batch.columns[column.name];
-      if (isLastUse && source) letGoOfColumn(source);
+      if (source) letGoOfColumn(source);
     }
   }
   for (const { batch, isLastUse } of selections) if (isLastUse) letGoOfBatch(batch);
@@ -43,9 +56,10 @@ export function mergeSelections(schema: readonly ColumnSchema[], selections: rea
 export function concatBatches(schema: readonly ColumnSchema[], batches: readonly ColumnBatch[]): ColumnBatch {
   const selections = batches.map((batch) => ({ batch, rows: undefined }));
   const rowCount = batches.reduce((sum, batch) => sum + batch.rowCount, 0);
+  const tables = tablesOf(selections);
   const columns: Record<string, Column> = {};
   for (const column of schema) {
-    columns[column.name] = copyColumn(column, selections, rowCount);
+    columns[column.name] = copyColumn(column, selections, rowCount, tables);
     for (const batch of batches) letGoOfColumn(batch.columns[column.name]!);
   }
   for (const batch of batches) letGoOfBatch(batch);
@@ -55,11 +69,33 @@ export function concatBatches(schema: readonly ColumnSchema[], batches: readonly
 /** These rows of a batch, in this order; the batch stays as it is. */
 export function selectRows(schema: readonly ColumnSchema[], batch: ColumnBatch, rows: Uint32Array): ColumnBatch {
   const columns: Record<string, Column> = {};
-  for (const column of schema) columns[column.name] = copyColumn(column, [{ batch, rows }], rows.length);
+  const tables = tablesOf([{ batch }]);
+  for (const column of schema) columns[column.name] = copyColumn(column, [{ batch, rows }], rows.length, tables);
   return { rowCount: rows.length, columns };
 }
 
-function mergeColumn(column: ColumnSchema, selections: readonly RowSelection[], rowCount: number): Column {
+/** The tables that batches name their series in, by batch. */
+type Tables = ReadonlyMap<ColumnBatch, SeriesTable>;
+
+function tablesOf(selections: readonly Pick<RowSelection, 'batch'>[]): Tables {
+  const byBatch = new Map<ColumnBatch, SeriesTable>();
+  const byKey = new Map<string, SeriesTable>();
+  for (const { batch } of selections) {
+    if (!batch.series || byBatch.has(batch)) continue;
+    const opened = new SeriesTable(batch.series.table);
+    const table = byKey.get(opened.key) ?? opened;
+    byKey.set(table.key, table);
+    byBatch.set(batch, table);
+  }
+  return byBatch;
+}
+
+function mergeColumn(
+  column: ColumnSchema,
+  selections: readonly RowSelection[],
+  rowCount: number,
+  tables: Tables,
+): Column {
   switch (column.name) {
     case 'journal':
       return constantText(selections, rowCount, (selection) => selection.journal);
@@ -74,22 +110,26 @@ function mergeColumn(column: ColumnSchema, selections: readonly RowSelection[], 
         BigInt(Math.trunc(selection.receivedAtMs)),
       );
   }
-  return copyColumn(column, selections, rowCount);
+  return copyColumn(column, selections, rowCount, tables);
 }
 
 type Rows = Pick<RowSelection, 'batch' | 'rows'>;
 
-function copyColumn(column: ColumnSchema, selections: readonly Rows[], rowCount: number): Column {
-  switch (column.kind) {
+function copyColumn(column: ColumnSchema, selections: readonly Rows[], rowCount: number, tables: Tables): Column {
+  const { name, kind } = column;
+  switch (kind) {
     case 'string':
     case 'binary':
-      return mergeDictionaries(column.name, column.kind, selections, rowCount);
+      return mergeDictionaries(name, kind, selections, rowCount, tables);
     case 'double':
-      return { kind: 'double', ...mergeNumbers(column.name, selections, rowCount, new Float64Array(rowCount)) };
+      return { kind, ...mergeNumbers(name, selections, rowCount, new Float64Array(rowCount)) };
     case 'int32':
-      return { kind: 'int32', ...mergeNumbers(column.name, selections, rowCount, new Int32Array(rowCount)) };
-    default:
-      return { kind: column.kind, ...mergeNumbers(column.name, selections, rowCount, new BigInt64Array(rowCount)) };
+      return { kind, ...mergeNumbers(name, selections, rowCount, new Int32Array(rowCount)) };
+    default: {
+      const merged = mergeNumbers(name, selections, rowCount, new BigInt64Array(rowCount));
+      if (name === SERIES_INTERVAL && tables.size > 0) fillIntervals(selections, tables, merged);
+      return { kind, ...merged };
+    }
   }
 }
 
@@ -98,7 +138,7 @@ function constantText(
   rowCount: number,
   textOf: (selection: RowSelection) => string,
 ): Column {
-  const dictionary = new Dictionary();
+  const dictionary = new MergedDictionary();
   const ids = new Uint32Array(rowCount);
   let row = 0;
   for (const selection of selections) {
@@ -139,7 +179,11 @@ function mergeNumbers<T extends Numbers>(
     const source = selection.batch.columns[name];
     if (!source || !('values' in source)) throw new Error(`BUG: batch without column ${name}`);
     const { rows } = selection;
-    if (!rows) {
+    const count = selectedCount(selection);
+    if (count > 0 && isAbsent(source)) {
+      nulls ??= new Uint8Array(rowCount);
+      nulls.fill(1, row, row + count);
+    } else if (!rows) {
       values.set(source.values as never, row);
     } else {
       for (let i = 0; i < rows.length; i++) values[row + i] = source.values[rows[i]!]!;
@@ -149,51 +193,119 @@ function mergeNumbers<T extends Numbers>(
       if (!rows) nulls.set(source.nulls, row);
       else for (let i = 0; i < rows.length; i++) nulls[row + i] = source.nulls[rows[i]!]!;
     }
-    row += selectedCount(selection);
+    row += count;
   }
   return nulls ? { values, nulls } : { values };
 }
+
+/** Of rows that name their series; those of `merged` are null so far. */
+function fillIntervals(
+  selections: readonly Rows[],
+  tables: Tables,
+  merged: { values: BigInt64Array; nulls?: Uint8Array },
+): void {
+  const words = new Uint32Array(merged.values.buffer);
+  let row = 0;
+  for (const { batch, rows } of selections) {
+    const table = tables.get(batch);
+    const count = rows ? rows.length : batch.rowCount;
+    for (let i = 0; table && i < count; i++) {
+      const series = batch.series!.ids[rows ? rows[i]! : i]!;
+      if (series === NULL_ID) continue;
+      // Where a row names its series, the column was null.
+      if (table.copyInterval(series, words, row + i)) merged.nulls![row + i] = 0;
+    }
+    row += count;
+  }
+}
+
+/** An id that no entry has been given yet. */
+const UNMAPPED = NULL_ID - 1;
 
 function mergeDictionaries(
   name: string,
   kind: 'string' | 'binary',
   selections: readonly Rows[],
   rowCount: number,
+  tables: Tables,
 ): Column {
   // Not more than all sources together, and memory that is never touched costs nothing.
-  const dictionary = new Dictionary(entryBytes(selections, name));
+  const dictionary = new MergedDictionary(entryBytes(selections, name));
   const ids = new Uint32Array(rowCount);
+  const field = tables.size > 0 ? SERIES_FIELDS.get(name) : undefined;
+  const bySeries = new Map<SeriesTable, SeriesIds>();
   let row = 0;
   for (const selection of selections) {
-    const source = selection.batch.columns[name];
+    const { batch, rows } = selection;
+    const source = batch.columns[name];
     if (!source || !('ids' in source)) throw new Error(`BUG: batch without column ${name}`);
-    const entryCount = source.offsets.length - 1;
-    if (entryCount === 0) {
-      // Not used by any row.
-      const end = row + selectedCount(selection);
-      ids.fill(NULL_ID, row, end);
-      row = end;
-      continue;
-    }
-    // Entries are taken over only when a selected row uses them.
-    const mapped = new Uint32Array(entryCount).fill(NULL_ID);
-    const { rows } = selection;
     const count = selectedCount(selection);
-    for (let i = 0; i < count; i++) {
-      const id = source.ids[rows ? rows[i]! : i]!;
-      if (id === NULL_ID) {
-        ids[row++] = NULL_ID;
-        continue;
+    const own = source.offsets.length > 1 ? new OwnIds(source, dictionary) : undefined;
+    const table = field === undefined ? undefined : tables.get(batch);
+    if (table && field !== undefined) {
+      const series = bySeries.get(table) ?? new SeriesIds(table, field, dictionary);
+      bySeries.set(table, series);
+      const seriesIds = batch.series!.ids;
+      for (let i = 0; i < count; i++) {
+        const at = rows ? rows[i]! : i;
+        const id = seriesIds[at]!;
+        ids[row++] = id !== NULL_ID ? series.of(id) : own ? own.of(source.ids[at]!) : NULL_ID;
       }
-      let own = mapped[id]!;
-      if (own === NULL_ID) {
-        own = dictionary.idOf(source.bytes.subarray(source.offsets[id]!, source.offsets[id + 1]!));
-        mapped[id] = own;
-      }
-      ids[row++] = own;
+    } else if (own) {
+      for (let i = 0; i < count; i++) ids[row++] = own.of(source.ids[rows ? rows[i]! : i]!);
+    } else {
+      ids.fill(NULL_ID, row, row + count);
+      row += count;
     }
   }
   return { kind, ids, ...dictionary.finish() };
+}
+
+/** Ids of a batch's own dictionary → ids of the merged one. Entries are taken over only when a selected row uses them. */
+class OwnIds {
+  readonly #source: DictionaryColumn;
+  readonly #dictionary: MergedDictionary;
+  readonly #mapped: Uint32Array;
+
+  constructor(source: DictionaryColumn, dictionary: MergedDictionary) {
+    this.#source = source;
+    this.#dictionary = dictionary;
+    this.#mapped = new Uint32Array(source.offsets.length - 1).fill(UNMAPPED);
+  }
+
+  of(id: number): number {
+    if (id === NULL_ID) return NULL_ID;
+    const known = this.#mapped[id]!;
+    if (known !== UNMAPPED) return known;
+    const { bytes, offsets } = this.#source;
+    const own = this.#dictionary.idOf(bytes.subarray(offsets[id]!, offsets[id + 1]!));
+    this.#mapped[id] = own;
+    return own;
+  }
+}
+
+/** Series of a table → ids of a column's merged dictionary. */
+class SeriesIds {
+  readonly #table: SeriesTable;
+  readonly #field: number;
+  readonly #dictionary: MergedDictionary;
+  readonly #mapped: Uint32Array;
+
+  constructor(table: SeriesTable, field: number, dictionary: MergedDictionary) {
+    this.#table = table;
+    this.#field = field;
+    this.#dictionary = dictionary;
+    this.#mapped = new Uint32Array(table.seriesMax).fill(UNMAPPED);
+  }
+
+  of(series: number): number {
+    const known = this.#mapped[series]!;
+    if (known !== UNMAPPED) return known;
+    const text = this.#table.records[series * SERIES_WORDS + this.#field]!;
+    const own = text === NULL_ID ? NULL_ID : this.#dictionary.idOf(this.#table.textBytes(text));
+    this.#mapped[series] = own;
+    return own;
+  }
 }
 
 function entryBytes(selections: readonly Rows[], name: string): number {
@@ -203,111 +315,4 @@ function entryBytes(selections: readonly Rows[], name: string): number {
     if (column && 'ids' in column) total += column.bytes.byteLength;
   }
   return total;
-}
-
-const HASH_SLOTS_AT_FIRST = 1024;
-
-/** Byte strings → dense ids, in order of first appearance: open addressing over a growing byte arena. */
-class Dictionary {
-  #slots = new Int32Array(HASH_SLOTS_AT_FIRST).fill(-1);
-  #hashes = new Uint32Array(HASH_SLOTS_AT_FIRST);
-  #offsets = new Uint32Array(HASH_SLOTS_AT_FIRST + 1);
-  #count = 0;
-  #bytes: Buffer<ArrayBuffer>;
-
-  constructor(bytesAtFirst = 16 * 1024) {
-    this.#bytes = Buffer.allocUnsafeSlow(bytesAtFirst);
-  }
-
-  idOf(entry: Uint8Array): number {
-    const hash = hashOf(entry);
-    let slot = hash & (this.#slots.length - 1);
-    for (;;) {
-      const id = this.#slots[slot]!;
-      if (id === -1) return this.#add(entry, hash, slot);
-      if (this.#hashes[id] === hash && this.#isEntry(id, entry)) return id;
-      slot = (slot + 1) & (this.#slots.length - 1);
-    }
-  }
-
-  #isEntry(id: number, entry: Uint8Array): boolean {
-    const start = this.#offsets[id]!;
-    const end = this.#offsets[id + 1]!;
-    if (end - start !== entry.byteLength) return false;
-    return this.#bytes.compare(entry, 0, entry.byteLength, start, end) === 0;
-  }
-
-  #add(entry: Uint8Array, hash: number, slot: number): number {
-    const id = this.#count;
-    const start = this.#offsets[id]!;
-    const end = start + entry.byteLength;
-    if (end > this.#bytes.byteLength) {
-      const grown = Buffer.allocUnsafeSlow(Math.max(end, this.#bytes.byteLength * 2));
-      this.#bytes.copy(grown, 0, 0, start);
-      letGo(this.#bytes);
-      this.#bytes = grown;
-    }
-    this.#bytes.set(entry, start);
-    this.#slots[slot] = id;
-    this.#count += 1;
-    if (this.#count * 2 > this.#slots.length) this.#grow(id, hash);
-    this.#hashes[id] = hash;
-    this.#offsets[id + 1] = end;
-    return id;
-  }
-
-  #grow(last: number, lastHash: number): void {
-    const size = this.#slots.length * 2;
-    const hashes = new Uint32Array(size);
-    hashes.set(this.#hashes);
-    hashes[last] = lastHash;
-    const offsets = new Uint32Array(size + 1);
-    offsets.set(this.#offsets);
-    const slots = new Int32Array(size).fill(-1);
-    for (let id = 0; id < this.#count; id++) {
-      let slot = hashes[id]! & (size - 1);
-      while (slots[slot] !== -1) slot = (slot + 1) & (size - 1);
-      slots[slot] = id;
-    }
-    this.#slots = slots;
-    this.#hashes = hashes;
-    this.#offsets = offsets;
-  }
-
-  finish(): { offsets: Uint32Array; bytes: Uint8Array } {
-    const offsets = this.#offsets.slice(0, this.#count + 1);
-    return { offsets, bytes: this.#bytes.subarray(0, offsets[this.#count]!) };
-  }
-}
-
-/** Four bytes at a step, as MurmurHash3 does; long entries are sampled, so that one hash never costs more than some 100 steps. */
-function hashOf(entry: Uint8Array): number {
-  const length = entry.byteLength;
-  if (length <= SAMPLED_ABOVE_BYTES) return finished(hashOfPart(entry, 0, length, length), length);
-  let hash = hashOfPart(entry, 0, 128, length);
-  const step = (length - 192) / 64;
-  for (let i = 0; i < 64; i++) hash = Math.imul(hash ^ entry[128 + Math.floor(i * step)]!, 0x01000193);
-  return finished(hashOfPart(entry, length - 64, length, hash), length);
-}
-
-const SAMPLED_ABOVE_BYTES = 384;
-
-function hashOfPart(entry: Uint8Array, from: number, to: number, seed: number): number {
-  let hash = seed;
-  let at = from;
-  for (; at + 4 <= to; at += 4) {
-    const word = entry[at]! | (entry[at + 1]! << 8) | (entry[at + 2]! << 16) | (entry[at + 3]! << 24);
-    const mixed = Math.imul(word, 0xcc9e2d51);
-    hash ^= Math.imul((mixed << 15) | (mixed >>> 17), 0x1b873593);
-    hash = (Math.imul((hash << 13) | (hash >>> 19), 5) + 0xe6546b64) | 0;
-  }
-  for (; at < to; at += 1) hash = Math.imul(hash ^ entry[at]!, 0x01000193);
-  return hash;
-}
-
-function finished(hash: number, length: number): number {
-  let mixed = hash ^ length;
-  mixed = Math.imul(mixed ^ (mixed >>> 16), 0x85ebca6b);
-  mixed = Math.imul(mixed ^ (mixed >>> 13), 0xc2b2ae35);
-  return (mixed ^ (mixed >>> 16)) >>> 0;
 }

@@ -5,9 +5,9 @@
 
 import { crc32 } from 'node:zlib';
 import type { Codec } from '../codec/codec.ts';
-import { letGoOfBatch } from '../core/buffers.ts';
 import { type ColumnBatch, LOW_WORD } from '../core/columns.ts';
 import { type JournalIdentity, type Position, SIGNALS, type Signal } from '../core/envelope.ts';
+import { letGoOfBatch } from '../core/travelling-batch.ts';
 import { SEGMENT_COLUMNS } from '../record/schema.ts';
 import type { DoubtfulEnvelope, SegmentEntry } from '../store/commit-log.ts';
 import { mergeSelections, type RowSelection, selectedCount } from './merge.ts';

@@ -2,7 +2,7 @@
  * Large buffers are let go of at once, not when the garbage collector comes to it: what the in-flight budget counts as released
  * must be released.
  */
-import { batchTransferList, type Column, type TravellingBatch } from './columns.ts';
+import type { Column } from './columns.ts';
 
 /**
  * A column may be a view of a buffer that a whole small batch shares (record/batch-builder.ts): then the buffer goes with the batch.
@@ -14,7 +14,8 @@ function letGoOfOwn(view: ArrayBufferView): void {
 /** Gives back the whole buffer behind `bytes`. The caller is its only user; afterwards it has length 0. */
 export function letGo(bytes: ArrayBufferView): void {
   const { buffer } = bytes;
-  if (buffer instanceof ArrayBuffer && !buffer.detached) buffer.transfer(0);
+  // An empty one is gone already, or stands for all absent columns.
+  if (buffer instanceof ArrayBuffer && buffer.byteLength > 0) buffer.transfer(0);
 }
 
 export function letGoOfColumn(column: Column): void {
@@ -26,8 +27,4 @@ export function letGoOfColumn(column: Column): void {
     letGoOfOwn(column.values);
     if (column.nulls) letGoOfOwn(column.nulls);
   }
-}
-
-export function letGoOfBatch(batch: TravellingBatch): void {
-  for (const buffer of batchTransferList(batch)) if (!buffer.detached) buffer.transfer(0);
 }

@@ -1,10 +1,12 @@
 /**
  * Columns in memory: what decoding yields, what crosses threads (by transfer), what the codec writes.
- * A batch belongs to one signal and holds rows in the order of the items they came from. All columns of a small one lie in one buffer:
- * what crosses threads costs by the buffer.
+ * A batch belongs to one signal and holds rows in the order of the items they came from. How one crosses threads: travelling-batch.ts.
  *
  * Strings and binaries are dictionary coded from the start: `ids[row]` points into the batch's own dictionary,
  * whose entries lie one after another in `bytes`, entry i at [offsets[i], offsets[i+1]). Id 0xFFFFFFFF is null.
+ *
+ * A decoded batch may leave out what is the same for many rows: a column that is null everywhere is empty (`isAbsent`), and what rows share with
+ * others of their series stands in a table (`SeriesRows`). Merged batches have every column in full.
  */
 export const NULL_ID = 0xffffffff;
 
@@ -58,11 +60,61 @@ export interface ColumnBatch {
   rowCount: number;
   /** By name; exactly the columns of the signal's schema less the journal columns, which the archive adds. */
   columns: Record<string, Column>;
+  /** Where rows name their series; its columns are null in the batch's own. */
+  series?: SeriesRows;
+  /** Of a small batch: where all its columns lie, and `series.ids`. */
+  page?: BatchPage;
+}
+
+/** One buffer for a small batch, or for several: what crosses threads costs by the buffer. */
+export interface BatchPage {
+  buffer: ArrayBuffer;
+  /** Batches in it that are still needed. */
+  users: number;
+}
+
+export interface SeriesRows {
+  /** Number of the row's series in the table (core/series-table.ts); NULL_ID: the row has columns of its own. */
+  ids: Uint32Array;
+  table: SharedArrayBuffer;
+  /** What the batch added to the table; it counts as part of the batch. */
+  addedBytes: number;
+}
+
+/** Behind all absent columns: never to be transferred. */
+export const NOTHING = new ArrayBuffer(0);
+const NO_IDS = new Uint32Array(NOTHING);
+const NO_BYTES = new Uint8Array(NOTHING);
+const NO_DOUBLES = new Float64Array(NOTHING);
+const NO_LONGS = new BigInt64Array(NOTHING);
+const NO_INTS = new Int32Array(NOTHING);
+
+/** A column that is null in every row. */
+export function absentColumn(kind: ColumnKind): Column {
+  switch (kind) {
+    case 'string':
+    case 'binary':
+      return { kind, ids: NO_IDS, offsets: NO_IDS, bytes: NO_BYTES };
+    case 'double':
+      return { kind, values: NO_DOUBLES };
+    case 'int32':
+      return { kind, values: NO_INTS };
+    default:
+      return { kind, values: NO_LONGS };
+  }
+}
+
+/** Of a batch that has rows: the column is null in every one. */
+export function isAbsent(column: Column): boolean {
+  const view = 'ids' in column ? column.ids : column.values;
+  // What was let go of is empty, too, and no column.
+  return view.length === 0 && !(view.buffer as ArrayBuffer).detached;
 }
 
 /** Bytes a batch holds, for budgets. */
 export function batchBytes(batch: ColumnBatch): number {
-  let total = 0;
+  if (batch.page) return batch.page.buffer.byteLength + (batch.series?.addedBytes ?? 0);
+  let total = batch.series ? batch.series.ids.byteLength + batch.series.addedBytes : 0;
   for (const column of Object.values(batch.columns)) {
     if ('ids' in column) {
       total += column.ids.byteLength + column.offsets.byteLength + column.bytes.byteLength;
@@ -71,98 +123,4 @@ export function batchBytes(batch: ColumnBatch): number {
     }
   }
   return total;
-}
-
-/**
- * A small batch on its way between threads: the one buffer of all its columns, and where each lies. To hand over sixty arrays costs more
- * than to fill them.
- */
-export interface PackedBatch {
-  rowCount: number;
-  buffer: ArrayBuffer;
-  /** Per column, in the order of the schema, byte offsets: of ids, offsets and bytes, with the lengths of these two; of values and nulls. */
-  layout: Int32Array;
-}
-
-export type TravellingBatch = ColumnBatch | PackedBatch;
-
-const ABSENT = -1;
-const INTS_OF_DICTIONARY = 5;
-const INTS_OF_NUMBERS = 2;
-
-/** The batch itself where its columns have buffers of their own. */
-export function packBatch(batch: ColumnBatch): TravellingBatch {
-  const columns = Object.values(batch.columns);
-  const [buffer, ...others] = batchTransferList(batch);
-  if (!buffer || others.length > 0) return batch;
-  const layout: number[] = [];
-  for (const column of columns) {
-    if ('ids' in column) {
-      const { ids, offsets, bytes } = column;
-      layout.push(ids.byteOffset, offsets.byteOffset, offsets.length, bytes.byteOffset, bytes.byteLength);
-    } else {
-      layout.push(column.values.byteOffset, column.nulls?.byteOffset ?? ABSENT);
-    }
-  }
-  return { rowCount: batch.rowCount, buffer, layout: Int32Array.from(layout) };
-}
-
-/** `schema`: of the rows that were packed. */
-export function unpackBatch(batch: TravellingBatch, schema: readonly ColumnSchema[]): ColumnBatch {
-  if ('columns' in batch) return batch;
-  const { rowCount, buffer, layout } = batch;
-  const columns: Record<string, Column> = {};
-  let at = 0;
-  for (const { name, kind } of schema) {
-    if (kind === 'string' || kind === 'binary') {
-      const [ids, offsets, offsetCount, bytes, byteCount] = layout.subarray(at, at + INTS_OF_DICTIONARY);
-      at += INTS_OF_DICTIONARY;
-      columns[name] = {
-        kind,
-        ids: new Uint32Array(buffer, ids, rowCount),
-        offsets: new Uint32Array(buffer, offsets, offsetCount),
-        bytes: new Uint8Array(buffer, bytes, byteCount),
-      };
-      continue;
-    }
-    const [values, nullsAt] = layout.subarray(at, at + INTS_OF_NUMBERS);
-    at += INTS_OF_NUMBERS;
-    const nulls = nullsAt === ABSENT ? {} : { nulls: new Uint8Array(buffer, nullsAt, rowCount) };
-    columns[name] = numbersOf(kind, buffer, values!, rowCount, nulls);
-  }
-  return { rowCount, columns };
-}
-
-function numbersOf(
-  kind: Exclude<ColumnKind, 'string' | 'binary'>,
-  buffer: ArrayBuffer,
-  offset: number,
-  length: number,
-  nulls: { nulls?: Uint8Array },
-): Column {
-  switch (kind) {
-    case 'double':
-      return { kind, values: new Float64Array(buffer, offset, length), ...nulls };
-    case 'int32':
-      return { kind, values: new Int32Array(buffer, offset, length), ...nulls };
-    default:
-      return { kind, values: new BigInt64Array(buffer, offset, length), ...nulls };
-  }
-}
-
-/** The buffers to hand over when a batch is posted to another thread. */
-export function batchTransferList(batch: TravellingBatch): ArrayBuffer[] {
-  if (!('columns' in batch)) return [batch.buffer, batch.layout.buffer as ArrayBuffer];
-  const buffers = new Set<ArrayBuffer>();
-  for (const column of Object.values(batch.columns)) {
-    if ('ids' in column) {
-      buffers.add(column.ids.buffer as ArrayBuffer);
-      buffers.add(column.offsets.buffer as ArrayBuffer);
-      buffers.add(column.bytes.buffer as ArrayBuffer);
-    } else {
-      buffers.add(column.values.buffer as ArrayBuffer);
-      if (column.nulls) buffers.add(column.nulls.buffer as ArrayBuffer);
-    }
-  }
-  return [...buffers];
 }

@@ -4,12 +4,12 @@
  */
 import type { IncomingMessage } from 'node:http';
 import type { FastifyReply } from 'fastify';
-import { letGo, letGoOfBatch } from '../core/buffers.ts';
+import { letGo } from '../core/buffers.ts';
 import type { ByteBudget } from '../core/byte-budget.ts';
 import type { Clock } from '../core/clock.ts';
-import type { TravellingBatch } from '../core/columns.ts';
 import type { EnvelopeHead, Position } from '../core/envelope.ts';
 import { fingerprintOf, type Sealer } from '../core/sealer.ts';
+import { letGoOfBatch, type TravellingBatch } from '../core/travelling-batch.ts';
 import type { Journal } from '../journal/journal.ts';
 import type { DecodedBody, DecodeElsewhere } from '../record/decode-job.ts';
 import type { Metrics } from '../telemetry/metrics.ts';

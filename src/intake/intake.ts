@@ -14,7 +14,8 @@ import {
 } from './admin.ts';
 import { Admission, type AdmissionLimits, type AdmissionOptions, refuseBody } from './admission.ts';
 import { BodyTurns, readBody } from './body.ts';
-import { createRelay, type Relay, type RelayOptions } from './relay.ts';
+import { callerKey } from './caller-key.ts';
+import { createRelay, isForAgent, type Relay, type RelayOptions } from './relay.ts';
 import { refuse } from './replies.ts';
 import { type IntakeRoute, ROUTES } from './routes.ts';
 import { tracerInfo } from './tracer-info.ts';
@@ -169,6 +170,15 @@ class IntakeServer implements Intake {
   #addRelay(): void {
     const handler = async (request: FastifyRequest, reply: FastifyReply) => {
       const { metrics, limits, budget, clock } = this.#options;
+      const { url = '/', headers } = request.raw;
+      // With our own key it would pass for ours, whoever sent it.
+      if (!isForAgent(url) && !this.#admission.isAllowed(callerKey(url, headers))) {
+        metrics.received.inc({ signal: 'relay' });
+        metrics.rejected.inc({ signal: 'relay', reason: 'key' });
+        metrics.requestErrors.inc({ reason: 'key' });
+        request.raw.resume();
+        return refuse(reply, 403, 'API key is missing or not allowed here');
+      }
       const hasBody = request.method !== 'GET' && request.method !== 'HEAD';
       if (!hasBody) {
         metrics.received.inc({ signal: 'relay' });

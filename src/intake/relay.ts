@@ -39,6 +39,11 @@ const AGENT_PREFIXES = [
   '/v0.1/pipeline_stats',
 ];
 
+/** Meant for an Agent: such requests carry no key. */
+export function isForAgent(url: string): boolean {
+  return AGENT_PREFIXES.some((prefix) => url.startsWith(prefix));
+}
+
 const HOP_BY_HOP = new Set([
   'connection',
   'keep-alive',
@@ -61,7 +66,7 @@ export function createRelay(options: RelayOptions): Relay {
   return {
     pass: async (request, reply, body) => {
       const url = request.url ?? '/';
-      const isAgents = AGENT_PREFIXES.some((prefix) => url.startsWith(prefix));
+      const isAgents = isForAgent(url);
       const origin = isAgents
         ? options.agentUrl?.replace(/\/+$/, '')
         : options.target && datadogOrigin(url, request.headers, options.target);

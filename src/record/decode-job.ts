@@ -1,12 +1,12 @@
 /**
- * What crosses between intake or archive and the decode workers: a body as received goes in, its columns come out. Buffers are
- * transferred, never copied; the worker gives the body back.
+ * What intake and archive ask of the decode workers: a body as received goes in, its columns come out, and the body with them.
  */
-import type { TravellingBatch } from '../core/columns.ts';
+
 import type { Protocol } from '../core/envelope.ts';
+import type { TravellingBatch } from '../core/travelling-batch.ts';
 
 export interface DecodeJob {
-  /** As received (still compressed), in an ArrayBuffer of its own: it is transferred and comes back with the verdict. */
+  /** As received (still compressed), in an ArrayBuffer of its own: whoever asks has it again with the verdict, and not before. */
   body: Uint8Array<ArrayBuffer>;
   contentEncoding: string;
   protocol: Protocol;

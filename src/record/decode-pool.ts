@@ -1,14 +1,21 @@
 /**
- * Decode workers behind one function. A job goes to the worker with the fewest jobs waiting; bodies are transferred there and
- * back. A worker that ends unexpectedly fails its jobs as `busy` (the sender tries again) and is replaced; workers that end before
+ * Decode workers behind one function. A job goes to the worker with the fewest jobs waiting; jobs that come right after each other go
+ * together, small bodies as copies in one buffer, large ones by transfer there and back. A worker that ends unexpectedly fails its jobs as `busy` (the sender tries again) and is replaced; workers that end before
  * they can take a job, again and again, are a broken installation, and end the process.
  */
 import { strict as assert } from 'node:assert';
 import { Worker } from 'node:worker_threads';
+import { letGo } from '../core/buffers.ts';
 import type { ByteBudget } from '../core/byte-budget.ts';
 import type { Log } from '../telemetry/log.ts';
-import type { DecodeElsewhere, DecodeVerdict } from './decode-job.ts';
-import { type DecodeAnswer, type DecodeRequest, type DecodeWorkerData, STARTED } from './decode-worker.ts';
+import type { DecodeElsewhere, DecodeJob, DecodeVerdict } from './decode-job.ts';
+import {
+  type DecodeAnswer,
+  type DecodeRequest,
+  type DecodeWorkerData,
+  STARTED,
+  type TravellingJob,
+} from './decode-worker.ts';
 
 export interface DecodePoolOptions {
   workers: number;
@@ -28,10 +35,27 @@ export interface DecodePool {
   close(): Promise<void>;
 }
 
+interface Waiting {
+  resolve: (verdict: DecodeVerdict) => void;
+  /** Kept where a copy was sent. */
+  body: Uint8Array<ArrayBuffer> | undefined;
+}
+
 interface Lane {
   worker: Worker;
-  waiting: Map<number, (verdict: DecodeVerdict) => void>;
+  waiting: Map<number, Waiting>;
+  /** Not sent yet. */
+  jobs: TravellingJob[];
+  /** Bodies of `jobs` that go as copies. */
+  copies: Uint8Array<ArrayBuffer>[];
+  copyBytes: number;
 }
+
+/** To copy so much costs less than to hand over a buffer. */
+const COPIED_BYTES_MAX = 16 * 1024;
+/** Jobs that go together at most, and bytes of their copies: the worker should begin soon. */
+const JOBS_AT_ONCE = 16;
+const COPIES_BYTES_MAX = 64 * 1024;
 
 const FAILED_STARTS_MAX = 3;
 const LOST: DecodeVerdict = { ok: false, kind: 'busy', reason: 'a decode worker was lost', offset: -1 };
@@ -56,7 +80,7 @@ export function createDecodePool(options: DecodePoolOptions): DecodePool {
       resourceLimits: { maxOldGenerationSizeMb: options.heapMiBMax },
       name: `decode-${index}`,
     });
-    const lane: Lane = { worker, waiting: new Map() };
+    const lane: Lane = { worker, waiting: new Map(), jobs: [], copies: [], copyBytes: 0 };
     lanes[index] = lane;
     let hasStarted = false;
     worker.on('message', (answers: DecodeAnswer[] | typeof STARTED) => {
@@ -66,14 +90,23 @@ export function createDecodePool(options: DecodePoolOptions): DecodePool {
         return;
       }
       for (const { id, verdict } of answers) {
-        const resolve = lane.waiting.get(id);
+        const waiting = lane.waiting.get(id);
+        if (!waiting) continue;
         lane.waiting.delete(id);
-        resolve?.(verdict);
+        const body = waiting.body ?? (verdict.ok ? verdict.body : undefined);
+        if (!verdict.ok) {
+          if (body) letGo(body);
+          waiting.resolve(verdict);
+        } else if (body) {
+          waiting.resolve({ ...verdict, body });
+        } else {
+          throw new Error('BUG: a decoded body did not come back');
+        }
       }
     });
     worker.on('error', (error) => log.error({ err: error, worker: index }, 'decode worker failed'));
     worker.on('exit', (code) => {
-      for (const resolve of lane.waiting.values()) resolve(LOST);
+      for (const { resolve } of lane.waiting.values()) resolve(LOST);
       lane.waiting.clear();
       budget.releaseHeld(held);
       if (closing) return;
@@ -85,6 +118,40 @@ export function createDecodePool(options: DecodePoolOptions): DecodePool {
   };
   for (let index = 0; index < options.workers; index++) openLane(index);
 
+  const send = (lane: Lane): void => {
+    if (lane.jobs.length === 0) return;
+    const { jobs, copies, copyBytes } = lane;
+    lane.jobs = [];
+    lane.copies = [];
+    lane.copyBytes = 0;
+    const bodies = new Uint8Array(copyBytes);
+    let at = 0;
+    for (const copy of copies) {
+      bodies.set(copy, at);
+      at += copy.byteLength;
+    }
+    const transfer: ArrayBuffer[] = [bodies.buffer];
+    for (const { body } of jobs) if (body) transfer.push(body.buffer);
+    lane.worker.postMessage({ jobs, bodies } satisfies DecodeRequest, transfer);
+  };
+
+  const add = (lane: Lane, { body, ...job }: DecodeJob, resolve: Waiting['resolve']): void => {
+    const id = nextId++;
+    const { byteLength } = body;
+    const isCopied = byteLength <= COPIED_BYTES_MAX;
+    lane.waiting.set(id, { resolve, body: isCopied ? body : undefined });
+    // What has come in with the same turn of the loop goes together.
+    if (lane.jobs.length === 0) setImmediate(send, lane);
+    if (isCopied) {
+      lane.jobs.push({ ...job, id, at: lane.copyBytes, byteLength });
+      lane.copies.push(body);
+      lane.copyBytes += byteLength;
+    } else {
+      lane.jobs.push({ ...job, id, at: 0, byteLength, body });
+    }
+    if (!isCopied || lane.jobs.length >= JOBS_AT_ONCE || lane.copyBytes >= COPIES_BYTES_MAX) send(lane);
+  };
+
   return {
     decode: (job) => {
       let least = lanes[0]!;
@@ -94,11 +161,7 @@ export function createDecodePool(options: DecodePoolOptions): DecodePool {
         if (lane.waiting.size < least.waiting.size) least = lane;
       }
       if (closing || waiting >= options.jobsMax) return Promise.resolve(FULL);
-      const id = nextId++;
-      return new Promise((resolve) => {
-        least.waiting.set(id, resolve);
-        least.worker.postMessage({ id, job } satisfies DecodeRequest, [job.body.buffer]);
-      });
+      return new Promise((resolve) => add(least, job, resolve));
     },
     close: async () => {
       closing = true;

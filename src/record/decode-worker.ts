@@ -8,11 +8,12 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { crc32 } from 'node:zlib';
 import { letGo } from '../core/buffers.ts';
 import { ByteBudget } from '../core/byte-budget.ts';
-import { batchBytes, batchTransferList, packBatch } from '../core/columns.ts';
+import { batchBytes } from '../core/columns.ts';
 import { WORKER_NICENESS } from '../core/limits.ts';
+import { joinBatches, packBatch, type TravellingBatch, transferList } from '../core/travelling-batch.ts';
 import { decompress } from '../wire/decompression.ts';
 import { decodeEnvelope } from './decode-envelope.ts';
-import type { DecodeJob, DecodeVerdict } from './decode-job.ts';
+import type { DecodedBody, DecodeJob, DecodeVerdict } from './decode-job.ts';
 
 export interface DecodeWorkerData {
   budget: SharedArrayBuffer;
@@ -20,17 +21,28 @@ export interface DecodeWorkerData {
   decompressedBytesMax: number;
 }
 
-/** Sent to the worker, and answered with the same `id`; answers come in lists. */
+/**
+ * Sent to the worker; each is answered with the same `id`, and answers come in lists. A small body is a piece of `bodies`, which is a copy: the pool
+ * keeps the body. A large one is transferred, and goes back.
+ */
 export interface DecodeRequest {
+  jobs: readonly TravellingJob[];
+  bodies: Uint8Array<ArrayBuffer>;
+}
+
+export interface TravellingJob extends Omit<DecodeJob, 'body'> {
   id: number;
-  job: DecodeJob;
+  /** Where it begins in `bodies`, and its length. */
+  at: number;
+  byteLength: number;
+  body?: Uint8Array<ArrayBuffer>;
 }
 
 /**
  * To wake the other thread costs as much as a small body: answers that are ready one right after the other go together. A large body's goes
  * at once, so that it keeps nobody waiting.
  */
-const ANSWERS_AT_ONCE = 4;
+const ANSWERS_AT_ONCE = 8;
 const LARGE_BYTES = 64 * 1024;
 
 /** The first thing a worker says: its code is loaded. */
@@ -38,8 +50,13 @@ export const STARTED = 'started';
 
 export interface DecodeAnswer {
   id: number;
-  verdict: DecodeVerdict;
+  /** Without a body where the pool has kept it. */
+  verdict: WorkerVerdict;
 }
+
+export type WorkerVerdict =
+  | (Omit<DecodedBody, 'body'> & { body?: Uint8Array<ArrayBuffer> })
+  | Exclude<DecodeVerdict, DecodedBody>;
 
 export function decodeJob(job: DecodeJob, budget: ByteBudget, decompressedBytesMax: number): DecodeVerdict {
   const inflated = decompress(job.body, job.contentEncoding, decompressedBytesMax, budget);
@@ -87,10 +104,7 @@ function isProbeBody(bytes: Uint8Array): boolean {
   return bytes.byteLength === 0 || (bytes.byteLength <= 8 && Buffer.from(bytes).toString('latin1').trim() === '{}');
 }
 
-const EMPTY_BATCH = { rowCount: 0, columns: {} };
-
-function answerTo(request: DecodeRequest, budget: ByteBudget, decompressedBytesMax: number): DecodeVerdict {
-  const { job } = request;
+function verdictOn(job: DecodeJob, budget: ByteBudget, decompressedBytesMax: number): DecodeVerdict {
   if (job.body.byteLength <= 64) {
     // A probe need not be what the route expects, so it is recognised before the decoder sees it.
     const inflated = decompress(job.body, job.contentEncoding, decompressedBytesMax, budget);
@@ -100,7 +114,7 @@ function answerTo(request: DecodeRequest, budget: ByteBudget, decompressedBytesM
         return {
           ok: true,
           body: job.body,
-          batch: EMPTY_BATCH,
+          batch: { rowCount: 0, columns: {} },
           itemCount: 0,
           opaqueCount: 0,
           rawBytes: inflated.bytes.byteLength,
@@ -116,6 +130,42 @@ function answerTo(request: DecodeRequest, budget: ByteBudget, decompressedBytesM
   return decodeJob(job, budget, decompressedBytesMax);
 }
 
+/** Answers of one thread, on their way. */
+class Answers {
+  readonly #send: (answers: DecodeAnswer[], transfer: ArrayBuffer[]) => void;
+  /** Takes over what is reserved for batches: what a lost worker still held is given back for it. */
+  readonly #budget: ByteBudget;
+  #waiting: DecodeAnswer[] = [];
+
+  constructor(send: (answers: DecodeAnswer[], transfer: ArrayBuffer[]) => void, budget: ByteBudget) {
+    this.#send = send;
+    this.#budget = budget;
+  }
+
+  add(answer: DecodeAnswer): void {
+    this.#waiting.push(answer);
+    const { verdict } = answer;
+    if (this.#waiting.length >= ANSWERS_AT_ONCE || !verdict.ok || verdict.rawBytes >= LARGE_BYTES) this.flush();
+  }
+
+  flush(): void {
+    if (this.#waiting.length === 0) return;
+    const answers = this.#waiting;
+    this.#waiting = [];
+    const batches: TravellingBatch[] = [];
+    const bodies: ArrayBuffer[] = [];
+    for (const { verdict } of answers) {
+      if (!verdict.ok) continue;
+      batches.push(verdict.batch);
+      if (verdict.body) bodies.push(verdict.body.buffer);
+      // Not before it goes.
+      this.#budget.handOver(verdict.reservedBytes);
+    }
+    joinBatches(batches);
+    this.#send(answers, [...bodies, ...transferList(batches)]);
+  }
+}
+
 if (parentPort) {
   const port = parentPort;
   const { budget: shared, held, decompressedBytesMax } = workerData as DecodeWorkerData;
@@ -123,27 +173,23 @@ if (parentPort) {
   const unbound = new ByteBudget(shared, held, false);
   // This thread's alone: where processors are short, callers' sockets come first.
   setPriority(WORKER_NICENESS);
-  let answers: DecodeAnswer[] = [];
-  const answer = (): void => {
-    if (answers.length === 0) return;
-    const transfer: ArrayBuffer[] = [];
-    for (const { verdict } of answers) {
-      if (!verdict.ok) continue;
-      transfer.push(verdict.body.buffer, ...batchTransferList(verdict.batch));
-      // Not before it goes: what a lost worker still held is given back for it.
-      bound.handOver(verdict.reservedBytes);
+  const answers = new Answers((list, transfer) => port.postMessage(list, transfer), bound);
+  port.on('message', ({ jobs, bodies }: DecodeRequest) => {
+    for (const { id, at, byteLength, body: own, ...job } of jobs) {
+      const body = own ?? bodies.subarray(at, at + byteLength);
+      const decoded = verdictOn({ ...job, body }, job.isOverdue ? unbound : bound, decompressedBytesMax);
+      if (own) {
+        // What is refused is not sent back.
+        if (!decoded.ok) letGo(own);
+        answers.add({ id, verdict: decoded });
+      } else if (decoded.ok) {
+        const { body: _, ...verdict } = decoded;
+        answers.add({ id, verdict });
+      } else {
+        answers.add({ id, verdict: decoded });
+      }
     }
-    port.postMessage(answers, transfer);
-    answers = [];
-  };
-  port.on('message', (request: DecodeRequest) => {
-    const budget = request.job.isOverdue ? unbound : bound;
-    const verdict = answerTo(request, budget, decompressedBytesMax);
-    // What is refused is not sent back.
-    if (!verdict.ok) letGo(request.job.body);
-    if (answers.length === 0) setImmediate(answer);
-    answers.push({ id: request.id, verdict });
-    if (answers.length >= ANSWERS_AT_ONCE || !verdict.ok || verdict.rawBytes >= LARGE_BYTES) answer();
+    answers.flush();
   });
   port.postMessage(STARTED);
 }

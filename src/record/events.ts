@@ -9,7 +9,8 @@ import { isUtf8 } from 'node:buffer';
 import type { ColumnBatch } from '../core/columns.ts';
 import { ROWS_PER_ENVELOPE_MAX } from '../core/limits.ts';
 import { JsonScanner, JsonSyntaxError } from '../wire/json-scanner.ts';
-import { BatchBuilder, type StringWriter } from './batch-builder.ts';
+import { BatchBuilder } from './batch-builder.ts';
+import type { StringWriter } from './column-writers.ts';
 import type { Decode, DecodeInput } from './decoder.ts';
 import {
   AGENT_EVENT_FIELDS,

@@ -2,7 +2,7 @@
  * Bytes of log texts on their way into columns: an arena for what has to be written anew (unescaped strings, attribute
  * objects), and a column that recognises the value of the row before, so that the usual batch interns each text once.
  */
-import type { StringWriter } from './batch-builder.ts';
+import type { StringWriter } from './column-writers.ts';
 
 const BLOCK_BYTES = 256 * 1024;
 

@@ -8,7 +8,8 @@
 import { isUtf8 } from 'node:buffer';
 import { ROWS_PER_ENVELOPE_MAX } from '../core/limits.ts';
 import { JsonScanner, JsonSyntaxError } from '../wire/json-scanner.ts';
-import { BatchBuilder, type StringWriter } from './batch-builder.ts';
+import { BatchBuilder } from './batch-builder.ts';
+import type { StringWriter } from './column-writers.ts';
 import type { Decode, DecodeInput, DecodeResult } from './decoder.ts';
 import { ByteArena, RepeatingColumn, StringReader } from './logs-bytes.ts';
 import { LogItem } from './logs-item.ts';

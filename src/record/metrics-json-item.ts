@@ -5,7 +5,7 @@
 import { isUtf8 } from 'node:buffer';
 import { NULL_ID } from '../core/columns.ts';
 import type { JsonScanner } from '../wire/json-scanner.ts';
-import type { StringWriter } from './batch-builder.ts';
+import type { StringWriter } from './column-writers.ts';
 import { type MetricRows, TYPE_NAMES } from './metrics-rows.ts';
 import { type PointFrame, SeenItem, SeenSeries } from './seen-series.ts';
 
@@ -149,8 +149,7 @@ export class JsonItemReader {
     }
     if (!isAt(bytes, at, tail)) return this.#backTo(start);
     scanner.offset = at + tail.length;
-    rows.stage(seen);
-    rows.endItem(this.#kind, seen.shape, undefined);
+    rows.endSeen(this.#kind, seen);
     return true;
   }
 

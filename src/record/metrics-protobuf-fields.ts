@@ -6,7 +6,7 @@ import { NULL_ID } from '../core/columns.ts';
 import { MIB } from '../core/limits.ts';
 import { jsonOfMessage, MESSAGES } from '../wire/datadog/series-messages.ts';
 import { ProtobufError, ProtobufReader } from '../wire/protobuf.ts';
-import type { StringWriter } from './batch-builder.ts';
+import type { StringWriter } from './column-writers.ts';
 import type { MetricRows } from './metrics-rows.ts';
 
 export interface Entry {

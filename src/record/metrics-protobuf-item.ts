@@ -5,7 +5,7 @@
 import { NULL_ID } from '../core/columns.ts';
 import { hasNaNPayload } from '../wire/datadog/series-messages.ts';
 import type { ProtobufReader } from '../wire/protobuf.ts';
-import type { StringWriter } from './batch-builder.ts';
+import type { StringWriter } from './column-writers.ts';
 import { FieldCache, FieldRun } from './metrics-protobuf-fields.ts';
 import { type MetricRows, TYPE_NAMES } from './metrics-rows.ts';
 import { SeenItem, SeenSeries } from './seen-series.ts';
@@ -124,8 +124,7 @@ export class ProtobufItemReader {
     if (!this.#exact || rows.pointCount === 0 || reader.end - reader.offset !== tail.length || !isAt(reader, tail))
       return false;
     reader.offset = reader.end;
-    rows.stage(seen);
-    rows.endItem('series', seen.shape, undefined);
+    rows.endSeen('series', seen);
     return true;
   }
 

@@ -6,10 +6,11 @@
  */
 import { NULL_ID } from '../core/columns.ts';
 import { ROWS_PER_ENVELOPE_MAX } from '../core/limits.ts';
-import { BatchBuilder, type StringWriter } from './batch-builder.ts';
+import { BatchBuilder } from './batch-builder.ts';
+import type { StringWriter } from './column-writers.ts';
 import type { DecodeResult } from './decoder.ts';
 import { SIGNAL_COLUMNS } from './schema.ts';
-import type { SeenColumns, SeenItem } from './seen-series.ts';
+import { currentTable, type SeenColumns, type SeenItem } from './seen-series.ts';
 
 export type MetricKind = 'series' | 'sketch' | 'distribution' | 'payload' | 'opaque';
 
@@ -69,6 +70,8 @@ export class MetricRows {
   readonly #receivedAt: bigint;
 
   readonly #batchNumber = nextBatchNumber();
+  /** Of the table that the batch's rows name their series in; 0 before the first does. */
+  #tableNumber = 0;
 
   itemCount = 0;
   opaqueCount = 0;
@@ -122,8 +125,52 @@ export class MetricRows {
     this.#pointCount = 0;
   }
 
+  /** Writes an item that was seen before; only its points are new. */
+  endSeen(kind: 'series' | 'distribution', seen: SeenItem): void {
+    const series = this.#seriesOf(kind, seen);
+    if (series === undefined) {
+      this.#stage(seen);
+      this.endItem(kind, seen.shape, undefined);
+      return;
+    }
+    const builder = this.#builder;
+    const item = this.itemCount;
+    const rows = this.#pointCount;
+    this.itemCount += 1;
+    if (this.overflowed || builder.row + rows > ROWS_PER_ENVELOPE_MAX) {
+      this.overflowed = true;
+      return;
+    }
+    for (let point = 0; point < rows; point++) {
+      const row = builder.row;
+      builder.series.setId(row, series);
+      this.#item.set(row, item);
+      this.#point.set(row, point);
+      this.#writePoint(row, point, kind);
+      builder.endRow();
+    }
+  }
+
+  /** Its number in the table of this batch; undefined where that has no room for it. */
+  #seriesOf(kind: MetricKind, seen: SeenItem): number | undefined {
+    const builder = this.#builder;
+    if (!builder.seriesTable) {
+      const { table, number } = currentTable();
+      builder.useTable(table);
+      this.#tableNumber = number;
+    }
+    if (seen.tableNumber === this.#tableNumber) return seen.series;
+    const { interval, sourceTypeName, ...texts } = seen.columns;
+    const all = { kind, shape: seen.shape, source_type_name: sourceTypeName, ...texts };
+    const series = builder.seriesTable?.add(all, interval);
+    if (series === undefined) return undefined;
+    seen.tableNumber = this.#tableNumber;
+    seen.series = series;
+    return series;
+  }
+
   /** Stages all but the points of an item that was seen before. */
-  stage(seen: SeenItem): void {
+  #stage(seen: SeenItem): void {
     const { ids, columns } = seen;
     if (seen.batchNumber !== this.#batchNumber) {
       seen.batchNumber = this.#batchNumber;

@@ -3,7 +3,9 @@
  * in the same order: so each one remembers which followed it. What is recognised is not read again; its columns are taken from memory.
  * Only items that their columns give back exactly are remembered.
  */
+import { threadId } from 'node:worker_threads';
 import { MIB } from '../core/limits.ts';
+import { SeriesTableWriter } from '../core/series-table.ts';
 
 /** Of a staged item, all but its points. */
 export interface SeenColumns {
@@ -36,7 +38,10 @@ export class SeenItem {
   readonly frame: PointFrame | undefined;
   /** The item that followed it last. */
   next: SeenItem | undefined;
-  /** Ids of the columns in the batch with this number. */
+  /** Where it stands in the table with this number. */
+  tableNumber = 0;
+  series = 0;
+  /** Ids of the columns in the batch with this number, where the table had no room. */
   batchNumber = -1;
   readonly ids = new Uint32Array(10);
 
@@ -47,6 +52,18 @@ export class SeenItem {
     this.shape = shape;
     this.frame = frame;
   }
+}
+
+let table: SeriesTableWriter | undefined;
+let tableNumber = 0;
+
+/** This thread's table, and its number; another one once it is full. */
+export function currentTable(): { table: SeriesTableWriter; number: number } {
+  if (!table || table.isFull) {
+    tableNumber += 1;
+    table = new SeriesTableWriter(threadId, tableNumber);
+  }
+  return { table, number: tableNumber };
 }
 
 /** Beyond it all is forgotten: what is still sent comes back soon. */

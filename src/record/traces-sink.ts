@@ -8,7 +8,8 @@
 import { isUtf8 } from 'node:buffer';
 import { NULL_ID } from '../core/columns.ts';
 import { ROWS_PER_ENVELOPE_MAX } from '../core/limits.ts';
-import { BatchBuilder, type Int32Writer, type Int64Writer, type StringWriter } from './batch-builder.ts';
+import { BatchBuilder } from './batch-builder.ts';
+import type { Int32Writer, Int64Writer, StringWriter } from './column-writers.ts';
 import type { DecodeResult } from './decoder.ts';
 import { SIGNAL_COLUMNS } from './schema.ts';
 import { JsonText } from './traces-text.ts';

@@ -415,6 +415,20 @@ describe('relay', () => {
     expect(await count('received')).toBe(2);
   });
 
+  test('an allowed key is asked for where ours is put in, not of tracers', async () => {
+    const { url, count } = await open({
+      allowedKeys: [KEY],
+      relay: { target: { kind: 'base', url: 'http://127.0.0.1:9' }, agentUrl: undefined, apiKey: 'ours' },
+    });
+    expect((await send(`${url}/api/v1/metadata?api_key=theirs`, '{}')).status).toBe(403);
+    expect((await request(`${url}/api/v1/query`)).statusCode).toBe(403);
+    expect((await send(`${url}/api/v1/metadata`, '{}', { 'dd-api-key': KEY })).status).toBe(503);
+    expect((await send(`${url}/telemetry/proxy/api/v2/apmtelemetry`, '{}')).status).toBe(202);
+    expect(await count('received')).toBe(4);
+    expect(await count('rejected')).toBe(2);
+    expect(await count('relayed')).toBe(2);
+  });
+
   test('an unreachable upstream is 503', async () => {
     const { url } = await open({
       relay: { target: { kind: 'base', url: 'http://127.0.0.1:9' }, agentUrl: undefined, apiKey: undefined },

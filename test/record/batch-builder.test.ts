@@ -1,7 +1,15 @@
 import { describe, expect, it } from 'vitest';
-import { letGoOfBatch, letGoOfColumn } from '../../src/core/buffers.ts';
-import { batchTransferList, type ColumnBatch, packBatch, unpackBatch } from '../../src/core/columns.ts';
+import { letGoOfColumn } from '../../src/core/buffers.ts';
+import type { ColumnBatch } from '../../src/core/columns.ts';
 import { seededRandom } from '../../src/core/random.ts';
+import {
+  joinBatches,
+  letGoOfBatch,
+  type PackedBatch,
+  packBatch,
+  transferList,
+  unpackBatch,
+} from '../../src/core/travelling-batch.ts';
 import { decodeLogs } from '../../src/record/logs.ts';
 import { SIGNAL_COLUMNS } from '../../src/record/schema.ts';
 import { rowsOf } from '../support/rows.ts';
@@ -41,7 +49,7 @@ describe('small batches', () => {
 
   it('lie in one buffer, which goes with the batch and not with a column', () => {
     const batch = batchOf(madeUp(1, 50));
-    expect(batchTransferList(batch)).toHaveLength(1);
+    expect(transferList([batch])).toEqual([batch.page!.buffer]);
     for (const column of Object.values(batch.columns)) letGoOfColumn(column);
     expect(rowsOf(batch)).toEqual(rowsOf(batchOf(madeUp(1, 50))));
     letGoOfBatch(batch);
@@ -52,7 +60,7 @@ describe('small batches', () => {
     for (const size of [0, 1, 100]) {
       const packed = packBatch(batchOf(madeUp(9, size)));
       expect('columns' in packed).toBe(false);
-      const there = structuredClone(packed, { transfer: batchTransferList(packed) });
+      const there = structuredClone(packed, { transfer: transferList([packed]) });
       expect(there.rowCount).toBe(size);
       const unpacked = unpackBatch(there, SIGNAL_COLUMNS.logs);
       expect(rowsOf(unpacked)).toEqual(rowsOf(batchOf(madeUp(9, size))));
@@ -60,9 +68,30 @@ describe('small batches', () => {
     }
   });
 
+  it('several travel in one page, which goes with the last of them', () => {
+    const sizes = [3, 0, 40, 1];
+    const packed = sizes.map((size, seed) => packBatch(batchOf(madeUp(seed, size))) as PackedBatch);
+    joinBatches(packed);
+    expect(transferList(packed)).toHaveLength(1);
+    const there = structuredClone(packed, { transfer: transferList(packed) });
+    const [page] = transferList(there) as [ArrayBuffer];
+    for (const [seed, size] of sizes.entries())
+      expect(rowsOf(unpackBatch(there[seed]!, SIGNAL_COLUMNS.logs))).toEqual(rowsOf(batchOf(madeUp(seed, size))));
+    // On their way again, without one that is not wanted any more: the page stays for it until then.
+    const [first, second, ...others] = there as [PackedBatch, PackedBatch, ...PackedBatch[]];
+    letGoOfBatch(first);
+    letGoOfBatch(first);
+    joinBatches([second]);
+    joinBatches(others);
+    expect(transferList([second, ...others])).toHaveLength(2);
+    expect(page.detached).toBe(true);
+    for (const [at, batch] of others.entries())
+      expect(rowsOf(unpackBatch(batch, SIGNAL_COLUMNS.logs))).toEqual(rowsOf(batchOf(madeUp(at + 2, sizes[at + 2]!))));
+  });
+
   it('large ones keep a buffer per column, and travel as they are', () => {
     const batch = batchOf(madeUp(2, 30_000));
-    expect(batchTransferList(batch).length).toBeGreaterThan(10);
+    expect(transferList([batch]).length).toBeGreaterThan(10);
     expect(packBatch(batch)).toBe(batch);
     expect(unpackBatch(batch, SIGNAL_COLUMNS.logs)).toBe(batch);
   });

@@ -11,12 +11,12 @@ import { runUpkeep, type UpkeepSummary } from '../../src/archive/upkeep/upkeep.t
 import { createParquetCodec } from '../../src/codec/parquet-codec.ts';
 import { ByteBudget } from '../../src/core/byte-budget.ts';
 import type { Clock } from '../../src/core/clock.ts';
-import { unpackBatch } from '../../src/core/columns.ts';
 import type { JournalIdentity, Position } from '../../src/core/envelope.ts';
 import { isProxyError, ProxyError } from '../../src/core/errors.ts';
 import { MIB } from '../../src/core/limits.ts';
 import { type Random, seededRandom } from '../../src/core/random.ts';
 import { createSealer } from '../../src/core/sealer.ts';
+import { unpackBatch } from '../../src/core/travelling-batch.ts';
 import { Fleet } from '../../src/fleet.ts';
 import type { Journal } from '../../src/journal/journal.ts';
 import { openStoreJournal } from '../../src/journal/store-journal.ts';

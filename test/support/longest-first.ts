@@ -11,6 +11,7 @@ const FIRST = [
   'test/e2e/upkeep.test.ts',
   'test/e2e/hostile.test.ts',
   'test/e2e/volume.test.ts',
+  'test/docs/commands.test.ts',
   'test/archive/upkeep/segment-lists.test.ts',
   'test/e2e/full-disk.test.ts',
   'test/store/store.test.ts',
@@ -19,6 +20,7 @@ const FIRST = [
 const LAST = [
   'test/e2e/balancers.test.ts',
   'test/deploy/blue-green.test.ts',
+  'test/docs/haproxy.test.ts',
   'test/store/azure-store.test.ts',
   'test/chaos/chaos.test.ts',
   'test/e2e/takeover.test.ts',

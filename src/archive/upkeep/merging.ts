@@ -5,9 +5,9 @@
  */
 import { crc32 } from 'node:zlib';
 import type { Codec } from '../../codec/codec.ts';
-import { letGoOfBatch } from '../../core/buffers.ts';
 import { batchBytes, type ColumnBatch, type ColumnSchema } from '../../core/columns.ts';
 import { ProxyError } from '../../core/errors.ts';
+import { letGoOfBatch } from '../../core/travelling-batch.ts';
 import { ROLLUP_COLUMNS } from '../../record/rollup-schema.ts';
 import { SEGMENT_COLUMNS } from '../../record/schema.ts';
 import { type JournalRange, rangesOf, type SegmentEntry } from '../../store/commit-log.ts';

@@ -4,8 +4,9 @@ import { rollUpAgain, rollUpPoints } from '../../../src/archive/upkeep/rollup.ts
 import type { ColumnBatch } from '../../../src/core/columns.ts';
 import { seededRandom } from '../../../src/core/random.ts';
 import { decodeMetrics } from '../../../src/record/metrics.ts';
+import { SIGNAL_COLUMNS } from '../../../src/record/schema.ts';
 import { ProtobufWriter } from '../../support/protobuf-writer.ts';
-import { rowsOf as plainRowsOf } from '../../support/rows.ts';
+import { rowsOf as plainRowsOf, wholeBatch } from '../../support/rows.ts';
 
 const RECEIVED_MS = 1_767_225_600_000;
 
@@ -24,7 +25,7 @@ function decoded(
 ): ColumnBatch {
   const result = decodeMetrics({ protocol, body, contentType: '', path: '/', receivedAtMs: RECEIVED_MS });
   if (!result.ok) throw new Error(result.reason);
-  return result.batch;
+  return wholeBatch(SIGNAL_COLUMNS.metrics, result.batch);
 }
 
 function batchOf(protocol: 'series-v1-json' | 'distribution-points-json', items: readonly unknown[]): ColumnBatch {

@@ -3,7 +3,8 @@ import { sortedBySeries } from '../../../src/archive/upkeep/series.ts';
 import { seededRandom } from '../../../src/core/random.ts';
 import type { Row } from '../../../src/record/decoder.ts';
 import { decodeMetrics } from '../../../src/record/metrics.ts';
-import { rowsOf } from '../../support/rows.ts';
+import { SIGNAL_COLUMNS } from '../../../src/record/schema.ts';
+import { rowsOf, wholeBatch } from '../../support/rows.ts';
 
 function made(seed: number): { rows: Row[]; sorted: Row[] } {
   const random = seededRandom(seed);
@@ -19,10 +20,7 @@ function made(seed: number): { rows: Row[]; sorted: Row[] } {
   const decoded = decodeMetrics({ protocol: 'series-v2-json', body, contentType: '', path: '/', receivedAtMs: 5 });
   if (!decoded.ok) throw new Error(decoded.reason);
   const rows = rowsOf(decoded.batch);
-  // A merge has columns of their own, not views of a shared buffer.
-  const columns = structuredClone(decoded.batch.columns);
-  for (const column of Object.values(columns)) if ('ids' in column) column.ids = column.ids.slice();
-  return { rows, sorted: rowsOf(sortedBySeries({ rowCount: decoded.batch.rowCount, columns })) };
+  return { rows, sorted: rowsOf(sortedBySeries(wholeBatch(SIGNAL_COLUMNS.metrics, decoded.batch))) };
 }
 
 const seriesOf = ({ kind, metric, type, unit, host, tags, interval }: Row): string =>

@@ -1,0 +1,108 @@
+/** Byte strings → dense ids, in order of first appearance: open addressing over a growing byte arena. */
+import { letGo } from '../core/buffers.ts';
+
+const HASH_SLOTS_AT_FIRST = 1024;
+
+export class MergedDictionary {
+  #slots = new Int32Array(HASH_SLOTS_AT_FIRST).fill(-1);
+  #hashes = new Uint32Array(HASH_SLOTS_AT_FIRST);
+  #offsets = new Uint32Array(HASH_SLOTS_AT_FIRST + 1);
+  #count = 0;
+  #bytes: Buffer<ArrayBuffer>;
+
+  constructor(bytesAtFirst = 16 * 1024) {
+    this.#bytes = Buffer.allocUnsafeSlow(bytesAtFirst);
+  }
+
+  idOf(entry: Uint8Array): number {
+    const hash = hashOf(entry);
+    let slot = hash & (this.#slots.length - 1);
+    for (;;) {
+      const id = this.#slots[slot]!;
+      if (id === -1) return this.#add(entry, hash, slot);
+      if (this.#hashes[id] === hash && this.#isEntry(id, entry)) return id;
+      slot = (slot + 1) & (this.#slots.length - 1);
+    }
+  }
+
+  #isEntry(id: number, entry: Uint8Array): boolean {
+    const start = this.#offsets[id]!;
+    const end = this.#offsets[id + 1]!;
+    if (end - start !== entry.byteLength) return false;
+    return this.#bytes.compare(entry, 0, entry.byteLength, start, end) === 0;
+  }
+
+  #add(entry: Uint8Array, hash: number, slot: number): number {
+    const id = this.#count;
+    const start = this.#offsets[id]!;
+    const end = start + entry.byteLength;
+    if (end > this.#bytes.byteLength) {
+      const grown = Buffer.allocUnsafeSlow(Math.max(end, this.#bytes.byteLength * 2));
+      this.#bytes.copy(grown, 0, 0, start);
+      letGo(this.#bytes);
+      this.#bytes = grown;
+    }
+    this.#bytes.set(entry, start);
+    this.#slots[slot] = id;
+    this.#count += 1;
+    if (this.#count * 2 > this.#slots.length) this.#grow(id, hash);
+    this.#hashes[id] = hash;
+    this.#offsets[id + 1] = end;
+    return id;
+  }
+
+  #grow(last: number, lastHash: number): void {
+    const size = this.#slots.length * 2;
+    const hashes = new Uint32Array(size);
+    hashes.set(this.#hashes);
+    hashes[last] = lastHash;
+    const offsets = new Uint32Array(size + 1);
+    offsets.set(this.#offsets);
+    const slots = new Int32Array(size).fill(-1);
+    for (let id = 0; id < this.#count; id++) {
+      let slot = hashes[id]! & (size - 1);
+      while (slots[slot] !== -1) slot = (slot + 1) & (size - 1);
+      slots[slot] = id;
+    }
+    this.#slots = slots;
+    this.#hashes = hashes;
+    this.#offsets = offsets;
+  }
+
+  finish(): { offsets: Uint32Array; bytes: Uint8Array } {
+    const offsets = this.#offsets.slice(0, this.#count + 1);
+    return { offsets, bytes: this.#bytes.subarray(0, offsets[this.#count]!) };
+  }
+}
+
+/** Four bytes at a step, as MurmurHash3 does; long entries are sampled, so that one hash never costs more than some 100 steps. */
+function hashOf(entry: Uint8Array): number {
+  const length = entry.byteLength;
+  if (length <= SAMPLED_ABOVE_BYTES) return finished(hashOfPart(entry, 0, length, length), length);
+  let hash = hashOfPart(entry, 0, 128, length);
+  const step = (length - 192) / 64;
+  for (let i = 0; i < 64; i++) hash = Math.imul(hash ^ entry[128 + Math.floor(i * step)]!, 0x01000193);
+  return finished(hashOfPart(entry, length - 64, length, hash), length);
+}
+
+const SAMPLED_ABOVE_BYTES = 384;
+
+function hashOfPart(entry: Uint8Array, from: number, to: number, seed: number): number {
+  let hash = seed;
+  let at = from;
+  for (; at + 4 <= to; at += 4) {
+    const word = entry[at]! | (entry[at + 1]! << 8) | (entry[at + 2]! << 16) | (entry[at + 3]! << 24);
+    const mixed = Math.imul(word, 0xcc9e2d51);
+    hash ^= Math.imul((mixed << 15) | (mixed >>> 17), 0x1b873593);
+    hash = (Math.imul((hash << 13) | (hash >>> 19), 5) + 0xe6546b64) | 0;
+  }
+  for (; at < to; at += 1) hash = Math.imul(hash ^ entry[at]!, 0x01000193);
+  return hash;
+}
+
+function finished(hash: number, length: number): number {
+  let mixed = hash ^ length;
+  mixed = Math.imul(mixed ^ (mixed >>> 16), 0x85ebca6b);
+  mixed = Math.imul(mixed ^ (mixed >>> 13), 0xc2b2ae35);
+  return (mixed ^ (mixed >>> 16)) >>> 0;
+}

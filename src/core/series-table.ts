@@ -1,0 +1,152 @@
+/**
+ * Series that a decoding thread has seen before, in memory that all threads share. A row of a batch names its series by number instead of
+ * carrying a dozen columns; what the number means is looked up once per series, not once per row, and crosses no thread.
+ *
+ * Append only: what a batch names was written before the batch was handed over, and never changes. A table that is full is left to the
+ * batches that name it, and the thread begins another.
+ */
+import { LOW_WORD, NULL_ID } from './columns.ts';
+import { MIB } from './limits.ts';
+
+/** Columns of text that a series gives to all its rows. */
+export const SERIES_TEXTS = [
+  'kind',
+  'shape',
+  'metric',
+  'type',
+  'unit',
+  'host',
+  'device',
+  'tags',
+  'resources',
+  'source_type_name',
+  'metadata',
+  'attributes',
+] as const;
+
+export type SeriesTexts = Record<(typeof SERIES_TEXTS)[number], string | null>;
+
+/** The one column of numbers that a series gives, an `int64`. */
+export const SERIES_INTERVAL = 'interval';
+
+/** Place of a column of text in a record; undefined for columns that rows have of their own. */
+export const SERIES_FIELDS: ReadonlyMap<string, number> = new Map(SERIES_TEXTS.map((name, at) => [name, at]));
+
+const HAS_INTERVAL = SERIES_TEXTS.length;
+const INTERVAL_LOW = HAS_INTERVAL + 1;
+const INTERVAL_HIGH = HAS_INTERVAL + 2;
+export const SERIES_WORDS = HAS_INTERVAL + 3;
+
+export interface SeriesTableSize {
+  seriesMax: number;
+  textsMax: number;
+  textBytesMax: number;
+}
+
+/** What is not written to takes no memory. */
+const SIZE: SeriesTableSize = { seriesMax: 32 * 1024, textsMax: 64 * 1024, textBytesMax: 8 * MIB };
+
+/** Words before the records: thread, number of the table, and the three sizes. */
+const HEADER_WORDS = 5;
+
+/** Reads a table; cheap to make. */
+export class SeriesTable {
+  /** Equal for equal tables only, whatever thread has them. */
+  readonly key: string;
+  readonly seriesMax: number;
+  readonly textsMax: number;
+  /** SERIES_WORDS for each series: ids of its texts, then the interval. */
+  readonly records: Uint32Array;
+  /** Text i lies at [offsets[i], offsets[i+1]) of `bytes`. */
+  readonly offsets: Uint32Array;
+  readonly bytes: Uint8Array;
+
+  constructor(buffer: SharedArrayBuffer) {
+    const [thread, number, seriesMax, textsMax, textBytesMax] = new Uint32Array(buffer, 0, HEADER_WORDS);
+    this.key = `${thread}-${number}`;
+    this.seriesMax = seriesMax!;
+    this.textsMax = textsMax!;
+    const recordsAt = HEADER_WORDS * 4;
+    const offsetsAt = recordsAt + seriesMax! * SERIES_WORDS * 4;
+    const bytesAt = offsetsAt + (textsMax! + 1) * 4;
+    this.records = new Uint32Array(buffer, recordsAt, seriesMax! * SERIES_WORDS);
+    this.offsets = new Uint32Array(buffer, offsetsAt, textsMax! + 1);
+    this.bytes = new Uint8Array(buffer, bytesAt, textBytesMax!);
+  }
+
+  textBytes(id: number): Uint8Array {
+    return this.bytes.subarray(this.offsets[id]!, this.offsets[id + 1]!);
+  }
+
+  /** Writes the series' interval as the 64-bit value at `index` of `words`; false where it is null. */
+  copyInterval(series: number, words: Uint32Array, index: number): boolean {
+    const at = series * SERIES_WORDS;
+    if (this.records[at + HAS_INTERVAL] === 0) return false;
+    words[index * 2 + LOW_WORD] = this.records[at + INTERVAL_LOW]!;
+    words[index * 2 + 1 - LOW_WORD] = this.records[at + INTERVAL_HIGH]!;
+    return true;
+  }
+}
+
+export class SeriesTableWriter {
+  readonly buffer: SharedArrayBuffer;
+  readonly #table: SeriesTable;
+  readonly #ids = new Map<string, number>();
+  #seriesCount = 0;
+  #textCount = 0;
+  #isFull = false;
+
+  /** `thread` and `number` together are unique in the process. */
+  constructor(thread: number, number: number, size: SeriesTableSize = SIZE) {
+    const { seriesMax, textsMax, textBytesMax } = size;
+    const words = HEADER_WORDS + seriesMax * SERIES_WORDS + textsMax + 1;
+    this.buffer = new SharedArrayBuffer(words * 4 + textBytesMax);
+    new Uint32Array(this.buffer).set([thread, number, seriesMax, textsMax, textBytesMax]);
+    this.#table = new SeriesTable(this.buffer);
+  }
+
+  get isFull(): boolean {
+    return this.#isFull;
+  }
+
+  /** Bytes written so far. */
+  get usedBytes(): number {
+    return this.#seriesCount * SERIES_WORDS * 4 + this.#textCount * 4 + this.#table.offsets[this.#textCount]!;
+  }
+
+  /** Number of the series; undefined where there is no room any more. */
+  add(texts: SeriesTexts, interval: bigint | null): number | undefined {
+    const { records, seriesMax } = this.#table;
+    if (this.#seriesCount === seriesMax) this.#isFull = true;
+    const at = this.#seriesCount * SERIES_WORDS;
+    for (const [field, name] of SERIES_TEXTS.entries()) {
+      if (this.#isFull) return undefined;
+      const text = texts[name];
+      records[at + field] = text === null ? NULL_ID : this.#idOf(text);
+    }
+    if (this.#isFull) return undefined;
+    records[at + HAS_INTERVAL] = interval === null ? 0 : 1;
+    records[at + INTERVAL_LOW] = Number(BigInt.asUintN(32, interval ?? 0n));
+    records[at + INTERVAL_HIGH] = Number(BigInt.asUintN(32, (interval ?? 0n) >> 32n));
+    this.#seriesCount += 1;
+    return this.#seriesCount - 1;
+  }
+
+  #idOf(text: string): number {
+    const known = this.#ids.get(text);
+    if (known !== undefined) return known;
+    const { offsets, bytes, textsMax } = this.#table;
+    const id = this.#textCount;
+    const start = offsets[id]!;
+    const encoded = Buffer.from(text, 'utf8');
+    if (id === textsMax || start + encoded.byteLength > bytes.byteLength) {
+      this.#isFull = true;
+      return NULL_ID;
+    }
+    bytes.set(encoded, start);
+    offsets[id + 1] = start + encoded.byteLength;
+    this.#ids.set(text, id);
+    this.#textCount += 1;
+    return id;
+  }
+}

@@ -1,0 +1,186 @@
+/**
+ * Batches on their way between threads. To hand over sixty arrays costs more than to fill them, and so does a buffer for each of many small
+ * batches: a small one goes as a piece of a page, with its layout in front of its columns; several share a page.
+ */
+import {
+  absentColumn,
+  type BatchPage,
+  type Column,
+  type ColumnBatch,
+  type ColumnKind,
+  type ColumnSchema,
+  NOTHING,
+} from './columns.ts';
+
+/**
+ * A piece of a page. It begins with the layout, as Int32: per column, in the order of the schema, where it lies in the piece: of ids, offsets and
+ * bytes, with the lengths of these two; of values and nulls. Behind them that of the series.
+ */
+export interface PackedBatch {
+  rowCount: number;
+  page: BatchPage;
+  at: number;
+  byteLength: number;
+  table?: SharedArrayBuffer;
+}
+
+export type TravellingBatch = ColumnBatch | PackedBatch;
+
+export const ALIGNMENT = 8;
+const ABSENT = -1;
+const INTS_OF_DICTIONARY = 5;
+const INTS_OF_NUMBERS = 2;
+/** Larger ones have a page of their own. */
+const JOINED_BYTES_MAX = 64 * 1024;
+
+const isText = (kind: ColumnKind): kind is 'string' | 'binary' => kind === 'string' || kind === 'binary';
+
+export const aligned = (bytes: number): number => Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
+
+/** What the layout takes in front of the columns. */
+export function layoutBytes(schema: readonly ColumnSchema[]): number {
+  let ints = 1;
+  for (const { kind } of schema) ints += isText(kind) ? INTS_OF_DICTIONARY : INTS_OF_NUMBERS;
+  return aligned(ints * 4);
+}
+
+/** The batch itself where its columns have buffers of their own. A page must be the batch's alone. */
+export function packBatch(batch: ColumnBatch): TravellingBatch {
+  const { rowCount, series, page } = batch;
+  if (!page) return batch;
+  const layout = new Int32Array(page.buffer);
+  let at = 0;
+  for (const column of Object.values(batch.columns)) {
+    if ('ids' in column) {
+      const { ids, offsets, bytes } = column;
+      layout[at] = ids.length === 0 ? ABSENT : ids.byteOffset;
+      layout[at + 1] = offsets.byteOffset;
+      layout[at + 2] = offsets.length;
+      layout[at + 3] = bytes.byteOffset;
+      layout[at + 4] = bytes.byteLength;
+      at += INTS_OF_DICTIONARY;
+    } else {
+      layout[at] = column.values.length === 0 ? ABSENT : column.values.byteOffset;
+      layout[at + 1] = column.nulls?.byteOffset ?? ABSENT;
+      at += INTS_OF_NUMBERS;
+    }
+  }
+  layout[at] = series ? series.ids.byteOffset : ABSENT;
+  return { rowCount, page, at: 0, byteLength: page.buffer.byteLength, ...(series ? { table: series.table } : {}) };
+}
+
+/** `schema`: of the rows that were packed. */
+export function unpackBatch(batch: TravellingBatch, schema: readonly ColumnSchema[]): ColumnBatch {
+  if ('columns' in batch) return batch;
+  const { rowCount, page, at, table } = batch;
+  const { buffer } = page;
+  const layout = new Int32Array(buffer, at, layoutBytes(schema) / 4);
+  const columns: Record<string, Column> = {};
+  let next = 0;
+  for (const { name, kind } of schema) {
+    const first = layout[next]!;
+    if (first === ABSENT) {
+      columns[name] = absentColumn(kind);
+    } else if (isText(kind)) {
+      columns[name] = {
+        kind,
+        ids: new Uint32Array(buffer, at + first, rowCount),
+        offsets: new Uint32Array(buffer, at + layout[next + 1]!, layout[next + 2]!),
+        bytes: new Uint8Array(buffer, at + layout[next + 3]!, layout[next + 4]!),
+      };
+    } else {
+      const nullsAt = layout[next + 1]!;
+      const nulls = nullsAt === ABSENT ? {} : { nulls: new Uint8Array(buffer, at + nullsAt, rowCount) };
+      columns[name] = numbersOf(kind, buffer, at + first, rowCount, nulls);
+    }
+    next += isText(kind) ? INTS_OF_DICTIONARY : INTS_OF_NUMBERS;
+  }
+  if (!table) return { rowCount, columns, page };
+  // What was added to the table was counted when the batch was packed.
+  const series = { ids: new Uint32Array(buffer, at + layout[next]!, rowCount), table, addedBytes: 0 };
+  return { rowCount, columns, page, series };
+}
+
+function numbersOf(
+  kind: Exclude<ColumnKind, 'string' | 'binary'>,
+  buffer: ArrayBuffer,
+  offset: number,
+  length: number,
+  nulls: { nulls?: Uint8Array },
+): Column {
+  switch (kind) {
+    case 'double':
+      return { kind, values: new Float64Array(buffer, offset, length), ...nulls };
+    case 'int32':
+      return { kind, values: new Int32Array(buffer, offset, length), ...nulls };
+    default:
+      return { kind, values: new BigInt64Array(buffer, offset, length), ...nulls };
+  }
+}
+
+/** Small ones that are about to cross move into one page; what they lay in before is let go of. */
+export function joinBatches(batches: readonly TravellingBatch[]): void {
+  const small: PackedBatch[] = [];
+  let bytes = 0;
+  for (const batch of batches) {
+    if ('columns' in batch || batch.byteLength > JOINED_BYTES_MAX) continue;
+    small.push(batch);
+    bytes += aligned(batch.byteLength);
+  }
+  // A page that others still need stays here.
+  if (small.length === 0 || (small.length === 1 && small[0]!.page.users === 1)) return;
+  const joined: BatchPage = { buffer: new ArrayBuffer(bytes), users: small.length };
+  const target = new Uint8Array(joined.buffer);
+  let at = 0;
+  for (const batch of small) {
+    const { page, byteLength } = batch;
+    target.set(new Uint8Array(page.buffer, batch.at, byteLength), at);
+    leavePage(page);
+    batch.page = joined;
+    batch.at = at;
+    at += aligned(byteLength);
+  }
+}
+
+function leavePage(page: BatchPage): void {
+  page.users -= 1;
+  if (page.users === 0 && page.buffer.byteLength > 0) page.buffer.transfer(0);
+}
+
+/** The buffers to hand over when batches are posted to another thread. All of a page must go in one message. */
+export function transferList(batches: readonly TravellingBatch[]): ArrayBuffer[] {
+  const buffers = new Set<ArrayBuffer>();
+  for (const batch of batches) {
+    if (batch.page) buffers.add(batch.page.buffer);
+    else for (const view of viewsOf(batch as ColumnBatch)) buffers.add(view.buffer as ArrayBuffer);
+  }
+  buffers.delete(NOTHING);
+  return [...buffers];
+}
+
+function viewsOf({ columns, series }: ColumnBatch): ArrayBufferView[] {
+  const views: ArrayBufferView[] = [];
+  for (const column of Object.values(columns)) {
+    if ('ids' in column) {
+      views.push(column.ids, column.offsets, column.bytes);
+    } else {
+      views.push(column.values);
+      if (column.nulls) views.push(column.nulls);
+    }
+  }
+  if (series) views.push(series.ids);
+  return views;
+}
+
+const gone = new WeakSet<TravellingBatch>();
+
+/** Its memory goes at once; that of a page with the last batch in it. Further calls do nothing. */
+export function letGoOfBatch(batch: TravellingBatch): void {
+  if (gone.has(batch)) return;
+  gone.add(batch);
+  if (batch.page) {
+    leavePage(batch.page);
+    return;
+  }
+  for (const buffer of transferList([batch])) if (buffer.byteLength > 0) buffer.transfer(0);
+}
