@@ -85,12 +85,6 @@ systemd_analyze() {
   command -v systemd-analyze >/dev/null || apt_install systemd
 }
 
-# What deploy/scripts need of a machine, or can make use of, as far as their tests run it.
-script_tools() {
-  command -v socat >/dev/null || apt_install socat
-  command -v iptables >/dev/null || apt_install iptables
-}
-
 # of MODULE@VERSION FILE… : copies files of a Go module into schemas/
 of() {
   local module=$1 from
@@ -135,14 +129,20 @@ schemas() {
   of "github.com/kedacore/keda/v2@$KEDA" config/crd/bases/keda.sh_scaledobjects.yaml
 }
 
+# What deploy/scripts need of a machine, or can make use of, as far as their tests run it.
+script_tools() {
+  command -v socat >/dev/null || apt_install socat
+  command -v iptables >/dev/null || apt_install iptables
+}
+
 timed 'python tools' python_tools
 timed 'prometheus, promtool, amtool' debian_tools
 timed systemd-analyze systemd_analyze
-timed 'socat, iptables' script_tools
 timed schemas schemas
 go_tool kubeconform "github.com/yannh/kubeconform/cmd/kubeconform@$KUBECONFORM"
 compose_config
 go_tool hclfmt "github.com/hashicorp/hcl/v2/cmd/hclfmt@$HCLFMT"
 go_tool kustomize "sigs.k8s.io/kustomize/kustomize/v5@$KUSTOMIZE"
 go_tool helm "helm.sh/helm/v3/cmd/helm@$HELM"
+timed 'socat, iptables' script_tools
 ls "$folder/bin"
