@@ -54,7 +54,9 @@ kept() {
 rows() { awk '{ sum += $NF } END { printf "%d\n", sum }'; }
 
 before=$(kept "$from")
-[ -n "$before" ] || fail "nothing is kept in $from"
+# Before the first flush there are journals only.
+users=$(STORAGE_URL=$from reductrai ha status --format ndjson) || fail "$from cannot be read"
+[ -n "$before$users" ] || fail "nothing is kept in $from"
 say "$from: $(rows <<<"$before") rows"
 if [ -n "$dry_run" ]; then
   change reductrai storage copy --from "$from" --to "$to" "${options[@]}"

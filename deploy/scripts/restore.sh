@@ -44,8 +44,10 @@ done
 total() { STORAGE_URL=$1 reductrai ls --format ndjson | sed -n 's/.*"signal":"total".*"rows":\([0-9]*\).*/\1/p'; }
 
 held=$(total "$from") || fail "$from cannot be read"
-[ -n "$held" ] || fail "nothing is kept in $from"
-say "$from: $held rows"
+# Before the first flush there are journals only.
+journals=$(STORAGE_URL=$from reductrai ha status --format ndjson) || fail "$from cannot be read"
+[ -n "$held$journals" ] || fail "nothing is kept in $from"
+say "$from: ${held:-0} rows"
 
 # What is kept, and leases and journals of replicas: a store that anybody has used has one of them.
 there=$(STORAGE_URL=$to reductrai ls --format ndjson) || fail "$to cannot be read"
@@ -62,5 +64,5 @@ if [ -n "$dry_run" ]; then
 fi
 STORAGE_URL=$to reductrai verify "${verify_options[@]}" || fail "what was restored is not whole; was the backup? STORAGE_URL=$(quoted "$from") reductrai verify"
 restored=$(total "$to")
-[ "$restored" = "$held" ] || [ -n "$there" ] || fail "$restored rows were restored, of $held"
-say "$to: $restored rows, verified. Start the replicas with STORAGE_URL=$(quoted "$to")"
+[ "$restored" = "$held" ] || [ -n "$there" ] || fail "${restored:-0} rows were restored, of ${held:-0}"
+say "$to: ${restored:-0} rows, verified. Start the replicas with STORAGE_URL=$(quoted "$to")"
