@@ -75,7 +75,10 @@ async function withReplica({ from, copy, env }: Stores) {
 }
 
 describe('backup, wipe, restore, verify', () => {
-  test('of a folder in use, of which the replica then dies with its disk: all that was acknowledged', async () => {
+  test('of a folder in use, of which the replica then dies with its disk: all that was acknowledged', {
+    timeout: 180_000,
+    retry: 0,
+  }, async () => {
     const folder = await temporaryFolder();
     const [from, copy] = [join(folder, 'kept'), join(folder, 'copy')];
     const wipe = () => rm(from, { recursive: true });
@@ -119,10 +122,11 @@ describe('backup, wipe, restore, verify', () => {
     await heir.proxy.kill('SIGTERM');
     expect(await items(from)).toEqual(lines(sender.sent));
     expect((await verify()).code).toBe(0);
-  }, 180_000);
+  });
 
   test.skipIf(findS3Server() === undefined)(
     `of a bucket${findS3Server() ? '' : ` (no S3 server: ${HOW_TO_INSTALL})`}`,
+    { timeout: 180_000, retry: 0 },
     async () => {
       const server = await startS3Server();
       onTestFinished(() => server.close());
@@ -166,7 +170,6 @@ describe('backup, wipe, restore, verify', () => {
       expect(await items(at(kept, 'prod'))).toEqual(lines(sender.sent));
       expect((await verify()).code).toBe(0);
     },
-    180_000,
   );
 });
 
