@@ -100,7 +100,7 @@ case $with in
     # shellcheck disable=SC2001 # not for the shell's own patterns
     if [ -n "$version" ]; then objects=$(sed "s|^\( *\(- \)\{0,1\}image: reductrai/proxy\)\(:.*\)\{0,1\}$|\1:$version|" <<<"$objects"); fi
     kubectl apply --filename - --dry-run=client >/dev/null <<<"$objects" || fail "$overlay is not accepted: nothing was changed"
-    workload=$(sed -n 's/^kind: \(Deployment\|StatefulSet\)$/\1/p' <<<"$objects" | head -n 1)
+    workload=$(awk '/^kind: (Deployment|StatefulSet)$/ { print $2; exit }' <<<"$objects")
     [ -n "$workload" ] || fail "$overlay has neither a Deployment nor a StatefulSet"
     workload=${workload,,}/reductrai-proxy
     change kubectl apply --filename - <<<"$objects"

@@ -78,8 +78,8 @@ http_get() {
 }
 
 # text_of NAME, number_of NAME: a member of a small JSON object on standard input; the first one of that name, or nothing.
-text_of() { sed -n "s/.*\"$1\": *\"\([^\"]*\)\".*/\1/p" | head -n 1; }
-number_of() { sed -n "s/.*\"$1\": *\(-\{0,1\}[0-9][0-9]*\).*/\1/p" | head -n 1; }
+text_of() { sed -n "/\"$1\": *\"/{s/.*\"$1\": *\"\([^\"]*\)\".*/\1/p;q;}"; }
+number_of() { sed -n "/\"$1\": *-\{0,1\}[0-9]/{s/.*\"$1\": *\(-\{0,1\}[0-9][0-9]*\).*/\1/p;q;}"; }
 
 # metric NAME [TEXT]: a metric of the /metrics on standard input, summed over its labels, or over those lines that hold the text.
 metric() {

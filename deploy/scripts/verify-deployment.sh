@@ -80,7 +80,10 @@ reports_ok() { # URL
 }
 
 has_metrics() { # URL
-  http_get "$1/metrics" | grep -q '^reductrai_health_status' || { say 'no metric reductrai_health_status' && return 1; }
+  local text
+  # Read whole: a reader that stops early looks like a failure of the one before it.
+  text=$(http_get "$1/metrics") || text=''
+  grep -q '^reductrai_health_status' <<<"$text" || { say 'no metric reductrai_health_status' && return 1; }
 }
 
 # send METHOD PATH WANTED BODY: the key goes by a file that only this process sees, not by the command line.
