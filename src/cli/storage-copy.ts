@@ -12,8 +12,9 @@ import { openStoreOf } from './open-store.ts';
 const USAGE = `Usage: reductrai storage copy --from URL --to URL [--concurrent N] [--check-present]
 
 Copies every object: file:///path, s3://bucket/prefix, gs://bucket/prefix, azblob://account/container/prefix. Credentials and what a
-URL does not say come from the configuration. Each copy is read back and compared. Nothing is overwritten or deleted. Run it again
-after an interruption: what is there already is left alone. Commit records go last, so that queries never see half a copy.
+URL does not say come from the configuration. Each copy is read back and compared. Nothing is deleted, and nothing but leases is
+overwritten. Run it again after an interruption: what is there already is left alone. Commit records go last, so that queries never see
+half a copy. The store may be in use: the copy has what was acknowledged when it began.
 
   --concurrent N     objects copied at once (default 8)
   --check-present    also read and compare what was there before
@@ -67,11 +68,11 @@ export async function runStorage(args: string[], io: CliIo, settingsOf: () => Se
 }
 
 /** The total is not known before the end: the bar shows the share of what was found so far. */
-function lineOf({ objects, copied, copiedBytes, present }: CopyProgress): string {
-  const share = objects === 0 ? 0 : (copied + present) / objects;
+function lineOf({ objects, copied, copiedBytes, present, gone }: CopyProgress): string {
+  const share = objects === 0 ? 0 : (copied + present + gone) / objects;
   const filled = Math.round(share * BAR_CHARACTERS);
   const bar = `${'█'.repeat(filled)}${'░'.repeat(BAR_CHARACTERS - filled)}`;
-  return `${bar} ${copied} copied (${humanBytes(copiedBytes)}), ${present} were there, of ${objects} found`;
+  return `${bar} ${copied} copied (${humanBytes(copiedBytes)}), ${present} were there, of ${objects} found${gone > 0 ? `; ${gone} were deleted meanwhile` : ''}`;
 }
 
 function parse(args: string[]) {

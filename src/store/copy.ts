@@ -1,13 +1,17 @@
 /**
- * Copies every object of one store to another: create-only, verified by reading back, a few at once, in the order of keys. What is
- * there already and has the same size is left alone, so that an interrupted copy goes on where it was. Checkpoints and commit records
- * go last: a copy that ends early shows less, never something that is not there.
+ * Copies every object of one store to another: create-only, verified by reading back, a few at once. What is there already and has the
+ * same size is left alone, so that an interrupted copy goes on where it was.
+ *
+ * The store may be in use meanwhile. Journals come first: what was acknowledged before is then in a copied chunk, or its commit record was there
+ * before the chunk was deleted. Then it is noted which checkpoints and commit records there are; these, and none of later, are copied last, so that
+ * the copy never names a segment that the listing had passed by. A copy that ends early shows less, never something that is not there.
  */
 import { crc32 } from 'node:zlib';
 import { isProxyError, ProxyError } from '../core/errors.ts';
 import { MIB } from '../core/limits.ts';
 import { CHECKPOINT_PREFIX } from './checkpoints.ts';
 import { COMMIT_PREFIX } from './commit-records.ts';
+import { LEASE_PREFIX } from './leases.ts';
 import type { ByteSource, ObjectInfo, ObjectReader, ObjectStore } from './object-store.ts';
 
 export interface CopyOptions {
@@ -25,7 +29,13 @@ export interface CopyProgress {
   copiedBytes: number;
   /** Were there already. */
   present: number;
+  /** Were deleted before they could be read: chunks and segments that others have taken the place of. */
+  gone: number;
 }
+
+const JOURNAL_PREFIX = 'journal/';
+/** They name the URLs of the store they lie in, and are made anew by the next run of upkeep. */
+const LISTS_PREFIX = 'lists/';
 
 const PIECE_BYTES = 4 * MIB;
 /** Larger objects are read piece by piece, and again to check the copy. */
@@ -33,9 +43,9 @@ const WHOLE_BYTES_MAX = 64 * MIB;
 
 /** STORE_EXISTS when the target has another object under a key. */
 export async function copyStore(from: ObjectReader, to: ObjectStore, options: CopyOptions): Promise<CopyProgress> {
-  const progress: CopyProgress = { objects: 0, bytes: 0, copied: 0, copiedBytes: 0, present: 0 };
-  const copyAll = async (objects: AsyncIterable<ObjectInfo>): Promise<void> => {
-    const iterator = objects[Symbol.asyncIterator]();
+  const progress: CopyProgress = { objects: 0, bytes: 0, copied: 0, copiedBytes: 0, present: 0, gone: 0 };
+  const copyAll = async (objects: AsyncIterable<ObjectInfo> | Iterable<ObjectInfo>, mayGo: boolean): Promise<void> => {
+    const iterator = Symbol.asyncIterator in objects ? objects[Symbol.asyncIterator]() : objects[Symbol.iterator]();
     let ended = false;
     const worker = async (): Promise<void> => {
       while (!ended) {
@@ -47,24 +57,37 @@ export async function copyStore(from: ObjectReader, to: ObjectStore, options: Co
         try {
           await copyOne(from, to, step.value, options, progress);
         } catch (error) {
-          ended = true;
-          throw error;
+          if (mayGo && isProxyError(error, 'STORE_ABSENT') && !(await from.head(step.value.key))) progress.gone += 1;
+          else {
+            ended = true;
+            throw error;
+          }
         }
         options.onProgress?.(progress);
       }
     };
     await Promise.all(Array.from({ length: options.concurrentMax }, worker));
   };
-  await copyAll(objectsOf(from));
-  // Records that a checkpoint holds may not be there any more.
-  await copyAll(from.list(CHECKPOINT_PREFIX));
-  await copyAll(from.list(COMMIT_PREFIX));
+  await copyAll(from.list(JOURNAL_PREFIX), true);
+  const checkpoints = await allOf(from.list(CHECKPOINT_PREFIX));
+  // After the checkpoints: records that one of them holds may be there no more.
+  const records = await allOf(from.list(COMMIT_PREFIX));
+  await copyAll(objectsBetween(from), true);
+  await copyAll(checkpoints, false);
+  await copyAll(records, false);
   return progress;
 }
 
-async function* objectsOf(store: ObjectReader): AsyncGenerator<ObjectInfo> {
+async function allOf(objects: AsyncIterable<ObjectInfo>): Promise<ObjectInfo[]> {
+  const found: ObjectInfo[] = [];
+  for await (const info of objects) found.push(info);
+  return found;
+}
+
+async function* objectsBetween(store: ObjectReader): AsyncGenerator<ObjectInfo> {
+  const others = [JOURNAL_PREFIX, CHECKPOINT_PREFIX, COMMIT_PREFIX, LISTS_PREFIX];
   for await (const info of store.list('')) {
-    if (!info.key.startsWith(CHECKPOINT_PREFIX) && !info.key.startsWith(COMMIT_PREFIX)) yield info;
+    if (!others.some((prefix) => info.key.startsWith(prefix))) yield info;
   }
 }
 
@@ -78,6 +101,7 @@ async function copyOne(
   const { key, sizeBytes } = info;
   progress.objects += 1;
   progress.bytes += sizeBytes;
+  if (key.startsWith(LEASE_PREFIX)) return copyLease(from, to, info, progress);
   // Read once where that is possible: reading out of a cloud costs money.
   const source = sizeBytes <= WHOLE_BYTES_MAX ? await wholeSource(from, info) : sourceOf(from, info);
   const isNew = !(await to.head(key)) && (await create(to, key, source));
@@ -92,6 +116,24 @@ async function copyOne(
   }
   progress.copied += 1;
   progress.copiedBytes += sizeBytes;
+}
+
+/**
+ * A lease is replaced with every renewal. The later one stays: that of a store that goes on from what was copied earlier, or what has come to the
+ * source since, with the epochs in it.
+ */
+async function copyLease(from: ObjectReader, to: ObjectStore, info: ObjectInfo, progress: CopyProgress): Promise<void> {
+  const { key, modifiedAtMs } = info;
+  const there = await to.head(key);
+  if (there && there.modifiedAtMs >= modifiedAtMs) {
+    progress.present += 1;
+    return;
+  }
+  const { bytes } = await from.get(key);
+  const condition = there ? ({ kind: 'unchanged', version: there.version } as const) : ({ kind: 'absent' } as const);
+  await to.put(key, bytes, { condition });
+  progress.copied += 1;
+  progress.copiedBytes += bytes.byteLength;
 }
 
 /** False: it is there already; another copy of the same may run beside this one. */

@@ -5,6 +5,7 @@ import { seededRandom } from '../../src/core/random.ts';
 import { copyStore } from '../../src/store/copy.ts';
 import { createMemoryStore } from '../../src/store/memory-store.ts';
 import type { ObjectStore } from '../../src/store/object-store.ts';
+import { createManualClock } from '../support/manual-clock.ts';
 
 const options = { concurrentMax: 4, checkPresent: false };
 
@@ -99,5 +100,65 @@ describe('copying a store', () => {
       },
     });
     await expect(copyStore(store, lying, options)).rejects.toThrow(/another object/);
+  });
+
+  it('of a store in use has what was there when it began, and is whole', async () => {
+    const store = createMemoryStore({ clock: systemClock });
+    const put = (key: string) => store.put(key, Buffer.from(key));
+    for (const key of ['default/logs/1', 'default/logs/9', 'journal/r/0000000001/1', 'journal/r/0000000001/2'])
+      await put(key);
+    await put('commits/r/0000000001/000000000001.json');
+    const to = createMemoryStore({ clock: systemClock });
+    // Once the listing has passed, a flush commits another segment; a chunk and a merged segment are deleted before they are read.
+    const busy: ObjectStore = Object.assign(Object.create(store), {
+      head: store.head.bind(store),
+      list: store.list.bind(store),
+      get: async (...args: Parameters<ObjectStore['get']>) => {
+        if (args[0].endsWith('/2') || args[0].endsWith('/9')) await store.delete(args[0]);
+        if (args[0] === 'default/logs/1') {
+          await put('default/logs/0');
+          await put('commits/r/0000000001/000000000002.json');
+        }
+        return store.get(...args);
+      },
+    });
+    expect(await copyStore(busy, to, { ...options, concurrentMax: 1 })).toMatchObject({ copied: 3, gone: 2 });
+    const keys: string[] = [];
+    for await (const { key } of to.list('')) keys.push(key);
+    expect(keys).toEqual(['commits/r/0000000001/000000000001.json', 'default/logs/1', 'journal/r/0000000001/1']);
+    await copyStore(busy, to, options);
+    expect(await to.head('commits/r/0000000001/000000000002.json')).toBeDefined();
+    expect(await to.head('default/logs/0')).toBeDefined();
+  });
+
+  it('a commit record that is deleted meanwhile is no gap that nobody hears of', async () => {
+    const store = createMemoryStore({ clock: systemClock });
+    const key = 'commits/r/0000000001/000000000001.json';
+    for (const one of ['default/logs/1', key]) await store.put(one, Buffer.from(one));
+    const compacting: ObjectStore = Object.assign(Object.create(store), {
+      head: store.head.bind(store),
+      list: store.list.bind(store),
+      get: async (...args: Parameters<ObjectStore['get']>) => {
+        await store.delete(key);
+        return store.get(...args);
+      },
+    });
+    const to = createMemoryStore({ clock: systemClock });
+    await expect(copyStore(compacting, to, options)).rejects.toMatchObject({ code: 'STORE_ABSENT' });
+  });
+
+  it('brings leases up to date, and leaves lists and later leases', async () => {
+    const clock = createManualClock();
+    const [store, to] = [createMemoryStore({ clock }), createMemoryStore({ clock })];
+    const textAt = async (key: string) => Buffer.from((await to.get(key)).bytes).toString();
+    for (const key of ['leases/a.json', 'leases/b.json', 'lists/index.json']) await store.put(key, Buffer.from('9'));
+    expect(await copyStore(store, to, options)).toMatchObject({ copied: 2 });
+    await clock.advance(1000);
+    await store.put('leases/a.json', Buffer.from('10'));
+    await to.put('leases/b.json', Buffer.from('11'));
+    await store.put('lists/index.json', Buffer.from('other'));
+    expect(await copyStore(store, to, { ...options, checkPresent: true })).toMatchObject({ copied: 1, present: 1 });
+    expect([await textAt('leases/a.json'), await textAt('leases/b.json')]).toEqual(['10', '11']);
+    expect(await to.head('lists/index.json')).toBeUndefined();
   });
 });

@@ -153,6 +153,12 @@ schemas() {
   of "github.com/kedacore/keda/v2@$KEDA" config/crd/bases/keda.sh_scaledobjects.yaml
 }
 
+# What deploy/scripts need of a machine, or can make use of, as far as their tests run it.
+script_tools() {
+  command -v socat >/dev/null || apt_install socat
+  command -v iptables >/dev/null || apt_install iptables
+}
+
 timed 'python tools' python_tools
 timed 'prometheus, promtool, amtool' debian_tools
 timed systemd-analyze systemd_analyze
@@ -165,4 +171,5 @@ GCFLAGS='' go_tool hey "github.com/rakyll/hey@$HEY"
 go_tool hclfmt "github.com/hashicorp/hcl/v2/cmd/hclfmt@$HCLFMT"
 go_tool kustomize "sigs.k8s.io/kustomize/kustomize/v5@$KUSTOMIZE"
 go_tool helm "helm.sh/helm/v3/cmd/helm@$HELM"
+timed 'socat, iptables' script_tools
 ls "$folder/bin"
