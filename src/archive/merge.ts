@@ -2,6 +2,7 @@
  * Batches of many envelopes → one batch per segment. Dictionaries are merged by the bytes of their entries; numbers are copied.
  * Rows keep the order of positions, so that the same envelopes always give the same segment.
  */
+import type { RowGroupSource } from '../codec/codec.ts';
 import { letGoOfColumn } from '../core/buffers.ts';
 import {
   type Column,
@@ -34,23 +35,68 @@ export function selectedCount(selection: Pick<RowSelection, 'batch' | 'rows'>): 
   return selection.rows ? selection.rows.length : selection.batch.rowCount;
 }
 
-/** `schema` is a SEGMENT_COLUMNS table: the journal columns, then the batch's own. */
+/**
+ * The rows as row groups of at most `rowsMax`, whose columns are merged one at a time: a flush never holds all its rows twice. Each group must be
+ * written whole before the next one is asked for. The schema that is asked by is a SEGMENT_COLUMNS table.
+ */
+export function* mergedGroups(selections: readonly RowSelection[], rowsMax: number): Generator<RowGroupSource> {
+  for (const part of cutSelections(selections, rowsMax)) {
+    const rowCount = countOf(part);
+    const tables = tablesOf(part);
+    // What lies in a page goes as a whole.
+    const usedUp = part.flatMap(({ batch, isLastUse }) => (isLastUse && !batch.page ? [batch as ColumnBatch] : []));
+    yield {
+      rowCount,
+      column: (schema) => {
+        const merged = mergeColumn(schema, part, rowCount, tables);
+        for (const { columns } of usedUp) {
+          const source = columns[schema.name];
+          if (source) letGoOfColumn(source);
+        }
+        return merged;
+      },
+    };
+    for (const { batch, isLastUse } of part) if (isLastUse) letGoOfBatch(batch);
+  }
+}
+
+/** All in one. `schema` is a SEGMENT_COLUMNS table: the journal columns, then the batch's own. */
 export function mergeSelections(schema: readonly ColumnSchema[], selections: readonly RowSelection[]): ColumnBatch {
-  let rowCount = 0;
-  for (const selection of selections) rowCount += selectedCount(selection);
+  const rowCount = countOf(selections);
   const columns: Record<string, Column> = {};
-  const tables = tablesOf(selections);
-  // What lies in a page goes as a whole.
-  const usedUp = selections.flatMap(({ batch, isLastUse }) => (isLastUse && !batch.page ? [batch as ColumnBatch] : []));
-  for (const column of schema) {
-    columns[column.name] = mergeColumn(column, selections, rowCount, tables);
-    for (const { columns: sources } of usedUp) {
-      const source = sources[column.name];
-      if (source) letGoOfColumn(source);
+  for (const group of mergedGroups(selections, Math.max(1, rowCount)))
+    for (const column of schema) columns[column.name] = group.column(column);
+  return { rowCount, columns };
+}
+
+function countOf(selections: readonly RowSelection[]): number {
+  return selections.reduce((sum, selection) => sum + selectedCount(selection), 0);
+}
+
+/** In their order, parts of as many rows as fit; a batch that is cut is used up with its last piece. */
+function* cutSelections(selections: readonly RowSelection[], rowsMax: number): Generator<RowSelection[]> {
+  let part: RowSelection[] = [];
+  let free = rowsMax;
+  for (const selection of selections) {
+    const count = selectedCount(selection);
+    for (let start = 0; start < count; ) {
+      const end = Math.min(count, start + free);
+      if (start === 0 && end === count) {
+        part.push(selection);
+      } else {
+        const rows =
+          selection.rows?.subarray(start, end) ?? Uint32Array.from({ length: end - start }, (_, i) => start + i);
+        part.push({ ...selection, rows, isLastUse: selection.isLastUse && end === count });
+      }
+      free -= end - start;
+      start = end;
+      if (free > 0) continue;
+      yield part;
+      part = [];
+      free = rowsMax;
     }
   }
-  for (const { batch, isLastUse } of selections) if (isLastUse) letGoOfBatch(batch);
-  return { rowCount, columns };
+  if (part.length > 0) yield part;
 }
 
 /** Batches of segments, one after another, as one. They are used up: each column is let go of once it is copied. */

@@ -7,10 +7,10 @@ import { crc32 } from 'node:zlib';
 import type { Codec } from '../codec/codec.ts';
 import { LOW_WORD } from '../core/columns.ts';
 import { type JournalIdentity, type Position, SIGNALS, type Signal } from '../core/envelope.ts';
-import { columnOf, letGoOfBatch, openBatch, type TravellingBatch } from '../core/travelling-batch.ts';
+import { columnOf, openBatch, type TravellingBatch } from '../core/travelling-batch.ts';
 import { SEGMENT_COLUMNS, SIGNAL_COLUMNS } from '../record/schema.ts';
 import type { DoubtfulEnvelope, SegmentEntry } from '../store/commit-log.ts';
-import { mergeSelections, type RowSelection, selectedCount } from './merge.ts';
+import { mergedGroups, type RowSelection, selectedCount } from './merge.ts';
 import { HOUR_MS, hourOf, ownHours, segmentKey } from './partition.ts';
 
 /** What the builder needs of an envelope's head. */
@@ -119,20 +119,18 @@ export class SegmentBuilder {
       const hour = late ? lateHour : group;
       const key = segmentKey({ tenant, signal, hour, ...identity, first, last, late, doubt: doubt?.position, writer });
       const times = timeRange(selections);
-      const batch = mergeSelections(SEGMENT_COLUMNS[signal], selections);
-      const bytes = this.#codec.encode(SEGMENT_COLUMNS[signal], batch, {
+      const rowCount = selections.reduce((sum, selection) => sum + selectedCount(selection), 0);
+      const bytes = this.#codec.encodeGroups(SEGMENT_COLUMNS[signal], mergedGroups(selections, rowGroupRowsMax), {
         level: zstdLevel,
-        rowGroupRowsMax,
         metadata: { 'reductrai.signal': signal, 'reductrai.journal': `${identity.replica}-${identity.epoch}` },
       });
-      if (!keepsBatches) letGoOfBatch(batch);
       yield {
         entry: {
           key,
           tenant,
           signal,
           tier: 'hot',
-          rowCount: batch.rowCount,
+          rowCount,
           sizeBytes: bytes.byteLength,
           crc32: crc32(bytes),
           timeMinMs: times.min,

@@ -2,7 +2,7 @@
  * The Codec seam: column batch ⇄ segment (one Parquet object). Same input and options, same bytes: a repeated flush writes
  * objects that are equal to the ones it may have written before a crash. All versions are readable, one is writable.
  */
-import type { ColumnBatch, ColumnSchema } from '../core/columns.ts';
+import type { Column, ColumnBatch, ColumnSchema } from '../core/columns.ts';
 import type { Layout } from './packed/layout.ts';
 
 export type { Layout } from './packed/layout.ts';
@@ -32,7 +32,21 @@ export interface DecodedSegment {
   batch: ColumnBatch;
 }
 
+/** Rows of one row group, whose columns are made when they are written. */
+export interface RowGroupSource {
+  rowCount: number;
+  /** Asked for once per column of the schema, in its order; let go of as soon as it is written. */
+  column(schema: ColumnSchema): Column;
+}
+
 export interface Codec {
+  /** Plain, with a row group for each of `groups`. Never holds more than a few columns of one group. */
+  encodeGroups(
+    schema: readonly ColumnSchema[],
+    groups: Iterable<RowGroupSource>,
+    options: Omit<EncodeOptions, 'layout' | 'rowGroupRowsMax'>,
+  ): Uint8Array;
+  /** The batch stays as it is. */
   encode(schema: readonly ColumnSchema[], batch: ColumnBatch, options: EncodeOptions): Uint8Array;
   /**
    * Throws ProxyError SEGMENT_UNREADABLE. Rows of a packed segment come in the order in which they were received, whatever that was in the

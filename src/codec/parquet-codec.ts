@@ -16,7 +16,7 @@ import { Compressor } from './compressor.ts';
 import { LAYOUT_KEY, PACKED_LAYOUT } from './packed/layout.ts';
 import { type PackedColumns, toPacked } from './packed/packed-layout.ts';
 import { decodeSegment } from './parquet-reader.ts';
-import { type RowGroup, writeIndexes, writeRowGroup } from './row-group.ts';
+import { type RowGroup, writeIndexes, writeRowGroup, writeRowsOfBatch } from './row-group.ts';
 import { i32, struct, type ThriftStruct, type ThriftValue, text, writeStruct } from './thrift.ts';
 
 const MAGIC = Buffer.from('PAR1', 'latin1');
@@ -34,6 +34,13 @@ export function createParquetCodec(): Codec {
     return made;
   };
   return {
+    encodeGroups: (schema, groups, options) => {
+      const out = beginFile();
+      const compressor = compressorOf(options.level);
+      const written: RowGroup[] = [];
+      for (const group of groups) written.push(writeRowGroup(out, schema, group, compressor));
+      return endFile(out, schema, written, options.metadata, 'plain');
+    },
     encode: (schema, batch, options) => {
       const compressor = compressorOf(options.level);
       const plain = writeFile(schema, batch, options, compressor, 'plain');
@@ -80,21 +87,37 @@ function writeFile(
   compressor: Compressor,
   layout: Layout,
 ): Uint8Array {
-  const out = new ByteWriter(1024 * 1024);
-  out.bytes(MAGIC);
+  const out = beginFile();
   const groups: RowGroup[] = [];
   for (let start = 0; start < batch.rowCount; start += rowGroupRowsMax) {
     const end = Math.min(batch.rowCount, start + rowGroupRowsMax);
-    groups.push(writeRowGroup(out, schema, batch, start, end, compressor, layout === 'packed'));
+    groups.push(writeRowsOfBatch(out, schema, batch, start, end, compressor, layout === 'packed'));
   }
+  return endFile(out, schema, groups, metadata, layout);
+}
+
+function beginFile(): ByteWriter {
+  const out = new ByteWriter(1024 * 1024);
+  out.bytes(MAGIC);
+  return out;
+}
+
+function endFile(
+  out: ByteWriter,
+  schema: readonly ColumnSchema[],
+  groups: readonly RowGroup[],
+  metadata: Record<string, string>,
+  layout: Layout,
+): Uint8Array {
   const written = {
     ...metadata,
     [FORMAT_KEY]: SEGMENT_FORMAT,
     ...(layout === 'packed' ? { [LAYOUT_KEY]: PACKED_LAYOUT } : {}),
   };
   const described = writeIndexes(out, groups);
+  const rowCount = groups.reduce((sum, { rows }) => sum + rows, 0);
   const footerStart = out.length;
-  writeStruct(out, footer(schema, batch.rowCount, described, written));
+  writeStruct(out, footer(schema, rowCount, described, written));
   out.uint32(out.length - footerStart);
   out.bytes(MAGIC);
   return out.finish();

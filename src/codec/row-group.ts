@@ -2,9 +2,11 @@
  * Row groups: the column chunks of so many rows, behind one another; once all are written, their bloom filters and page indexes, which lie before the footer
  * so that a reader gets them with it.
  */
-import type { ColumnBatch, ColumnSchema } from '../core/columns.ts';
+import { letGoOfColumn } from '../core/buffers.ts';
+import type { Column, ColumnBatch, ColumnSchema } from '../core/columns.ts';
 import { bloomFilterOf, FILTERS_SHARE_MAX } from './bloom-filter.ts';
 import type { ByteWriter } from './byte-writer.ts';
+import type { RowGroupSource } from './codec.ts';
 import { type WrittenChunk, writeChunk } from './column-chunk.ts';
 import type { Compressor } from './compressor.ts';
 import { columnIndex, offsetIndex } from './page-index.ts';
@@ -27,26 +29,55 @@ interface GroupChunk {
 export function writeRowGroup(
   out: ByteWriter,
   schema: readonly ColumnSchema[],
-  batch: ColumnBatch,
+  { rowCount, column: columnOf }: RowGroupSource,
+  compressor: Compressor,
+): RowGroup {
+  return writeRows(out, schema, columnOf, 0, rowCount, { compressor, isThorough: false, letsGo: true });
+}
+
+export function writeRowsOfBatch(
+  out: ByteWriter,
+  schema: readonly ColumnSchema[],
+  { columns }: ColumnBatch,
   start: number,
   end: number,
   compressor: Compressor,
   isThorough: boolean,
 ): RowGroup {
+  const columnOf = ({ name }: ColumnSchema): Column => {
+    const column = columns[name];
+    if (!column) throw new Error(`BUG: batch without column ${name}`);
+    return column;
+  };
+  return writeRows(out, schema, columnOf, start, end, { compressor, isThorough, letsGo: false });
+}
+
+function writeRows(
+  out: ByteWriter,
+  schema: readonly ColumnSchema[],
+  columnOf: (schema: ColumnSchema) => Column,
+  start: number,
+  end: number,
+  { compressor, isThorough, letsGo }: { compressor: Compressor; isThorough: boolean; letsGo: boolean },
+): RowGroup {
   const offset = out.length;
-  const chunks = schema.map((column): GroupChunk => {
-    const values = batch.columns[column.name];
-    if (!values) throw new Error(`BUG: batch without column ${column.name}`);
+  /** Of columns that get a filter, once it is known how large that may be. */
+  const filtered: { chunk: GroupChunk; column: Column }[] = [];
+  const chunks = schema.map((one): GroupChunk => {
+    const column = columnOf(one);
     const chunkOffset = out.length;
-    const written = writeChunk(out, column, values, start, end, compressor, isThorough);
-    return { schema: column, offset: chunkOffset, written };
+    const written = writeChunk(out, one, column, start, end, compressor, isThorough);
+    const chunk = { schema: one, offset: chunkOffset, written };
+    if (one.bloom) filtered.push({ chunk, column });
+    else if (letsGo) letGoOfColumn(column);
+    return chunk;
   });
   const bytes = out.length - offset;
   let left = Math.floor(bytes * FILTERS_SHARE_MAX);
-  for (const chunk of chunks) {
-    if (!chunk.schema.bloom) continue;
-    chunk.filter = bloomFilterOf(chunk.schema, batch.columns[chunk.schema.name]!, start, end, left);
+  for (const { chunk, column } of filtered) {
+    chunk.filter = bloomFilterOf(chunk.schema, column, start, end, left);
     left -= chunk.filter?.byteLength ?? 0;
+    if (letsGo) letGoOfColumn(column);
   }
   return { offset, bytes, rows: end - start, chunks };
 }
