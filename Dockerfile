@@ -33,9 +33,10 @@ RUN apt-get update \
 WORKDIR /app
 COPY --from=build /app/dist ./
 COPY LICENSE ./
-# The allocator's settings are those of bin/reductrai, which is for shells: memory of large bodies must go back.
+# The settings of memory are those of bin/reductrai, which is for shells: what large bodies took must go back.
 ENV NODE_ENV=production DATA_DIR=/app/data \
     PATH=/app/bin:$PATH \
+    NODE_OPTIONS=--max-semi-space-size=8 \
     MALLOC_ARENA_MAX=2 MALLOC_MMAP_THRESHOLD_=262144 MALLOC_TRIM_THRESHOLD_=1048576
 # As a number: Kubernetes checks runAsNonRoot by it.
 USER 1000:1000

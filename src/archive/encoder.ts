@@ -2,6 +2,7 @@
 import { Worker } from 'node:worker_threads';
 import type { Position } from '../core/envelope.ts';
 import { ProxyError } from '../core/errors.ts';
+import { WORKER_YOUNG_HEAP_MIB } from '../core/limits.ts';
 import { joinBatches, transferList } from '../core/travelling-batch.ts';
 import type { DoubtfulEnvelope } from '../store/commit-log.ts';
 import type { EncodeAnswer, EncodeRequest } from './encode-worker.ts';
@@ -22,7 +23,7 @@ export interface Encoder {
 export function createEncoder(options: BuildOptions, heapMiBMax: number): Encoder {
   const worker = new Worker(new URL('./encode-worker.ts', import.meta.url), {
     workerData: options,
-    resourceLimits: { maxOldGenerationSizeMb: heapMiBMax },
+    resourceLimits: { maxOldGenerationSizeMb: heapMiBMax, maxYoungGenerationSizeMb: WORKER_YOUNG_HEAP_MIB },
     name: 'encode',
   });
   let lost: Error | undefined;

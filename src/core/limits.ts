@@ -21,3 +21,6 @@ export const MERGE_DECODED_BYTES_MAX = 64 * MIB;
 export const MERGE_ROWS_MAX = 1_000_000;
 /** Hours of one flush that get a segment of their own: old and odd timestamps cannot make thousands of small objects. */
 export const HOURS_PER_FLUSH_MAX = 6;
+
+/** Of a worker thread's young objects. What a body leaves behind is soon gone: more room would be memory that is touched in turn. */
+export const WORKER_YOUNG_HEAP_MIB = 12;

@@ -7,6 +7,7 @@ import { strict as assert } from 'node:assert';
 import { Worker } from 'node:worker_threads';
 import { letGo } from '../core/buffers.ts';
 import type { ByteBudget } from '../core/byte-budget.ts';
+import { WORKER_YOUNG_HEAP_MIB } from '../core/limits.ts';
 import type { Log } from '../telemetry/log.ts';
 import type { DecodeElsewhere, DecodeJob, DecodeVerdict } from './decode-job.ts';
 import {
@@ -77,7 +78,7 @@ export function createDecodePool(options: DecodePoolOptions): DecodePool {
         held,
         decompressedBytesMax: options.decompressedBytesMax,
       } satisfies DecodeWorkerData,
-      resourceLimits: { maxOldGenerationSizeMb: options.heapMiBMax },
+      resourceLimits: { maxOldGenerationSizeMb: options.heapMiBMax, maxYoungGenerationSizeMb: WORKER_YOUNG_HEAP_MIB },
       name: `decode-${index}`,
     });
     const lane: Lane = { worker, waiting: new Map(), jobs: [], copies: [], copyBytes: 0 };
