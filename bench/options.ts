@@ -14,7 +14,7 @@ export const USAGE = `Usage: node bench/bench.ts [options]
   --forms            also each source as protobuf and msgpack: speeds by protocol
   --no-duckdb        leaves out the baseline that DuckDB writes
   --load             the whole proxy under load instead (see bench/README.md)
-  --connections N    with --load: connections of the generator (default 16)
+  --connections N    with --load: connections of the generator (default 64)
   --help
 `;
 
@@ -48,7 +48,7 @@ export function parseOptions(args: string[]): BenchOptions | string {
     seconds: values.seconds ?? (quick ? '0.2' : load ? '15' : '2'),
     'cap-mib': values['cap-mib'] ?? (values.payloads !== undefined ? 'Infinity' : quick ? '1' : '16'),
     seed: values.seed ?? '1',
-    connections: values.connections ?? '16',
+    connections: values.connections ?? '64',
   };
   for (const [name, text] of Object.entries(numbers)) {
     if (!(Number(text) > 0)) return `--${name}: not a number above 0: ${text}`;

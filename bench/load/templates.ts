@@ -45,6 +45,9 @@ export function makeTemplates(mix: Mix, count: number, seed: number, endMs: numb
     if (!MIXES[mix](request.path, type)) continue;
     const body = rawBodyOf(request);
     const raw = Buffer.from(body.bytes);
+    const stamps = findStamps(raw, type, range);
+    // Without a time (a few logs that have none) it would be the same each time.
+    if (stamps.length === 0) continue;
     templates.push({
       signal: request.signal,
       method: request.method,
@@ -52,7 +55,7 @@ export function makeTemplates(mix: Mix, count: number, seed: number, endMs: numb
       headers: request.headers,
       encoding: request.headers['content-encoding'] ?? '',
       raw,
-      stamps: findStamps(raw, type, range),
+      stamps,
       items: request.items,
       rows: itemRows(decodeBody(body, 0).batch),
       sent: 0,

@@ -68,6 +68,8 @@ export class Admission {
   readonly #turns: BodyTurns;
   readonly #retries: RetryMemory;
   #isAllowed: (key: string) => boolean;
+  /** Of the request before: mostly all have the same key. */
+  #lastKey = { key: '', fingerprint: fingerprintOf('') };
 
   constructor(options: AdmissionOptions, turns: BodyTurns) {
     this.#options = options;
@@ -165,11 +167,16 @@ export class Admission {
       contentEncoding: raw.headers['content-encoding'] ?? '',
       receivedAtMs: this.#options.clock.nowMs(),
       headers: relayedHeaders(raw.headers),
-      keyFingerprint: fingerprintOf(key),
+      keyFingerprint: this.#fingerprintOf(key),
       bodyHash: '',
       itemCount: 0,
       rawBytes: 0,
     };
+  }
+
+  #fingerprintOf(key: string): string {
+    if (this.#lastKey.key !== key) this.#lastKey = { key, fingerprint: fingerprintOf(key) };
+    return this.#lastKey.fingerprint;
   }
 
   /** With what only the decoded body tells. */

@@ -17,11 +17,21 @@ export function hasHungUp(request: IncomingMessage): boolean {
   return request.socket.destroyed || request.socket.readableEnded;
 }
 
+/** Looks whose first turn is still to come: whoever asks until then may join. */
+const looks = new WeakMap<Clock, Promise<void>>();
+
 /** Resolves when the event loop has polled all sockets once more. */
-export async function lookForHangUps(clock: Clock): Promise<void> {
-  for (let look = 0; look < LOOKS_MAX; look++) {
+export function lookForHangUps(clock: Clock): Promise<void> {
+  const joined = looks.get(clock) ?? look(clock);
+  looks.set(clock, joined);
+  return joined;
+}
+
+async function look(clock: Clock): Promise<void> {
+  for (let count = 0; count < LOOKS_MAX; count++) {
     // The first turn ends the poll that is under way, the second one comes after a whole poll.
     await turn();
+    looks.delete(clock);
     const beganAtMs = clock.monotonicMs();
     await turn();
     if (clock.monotonicMs() - beganAtMs <= LOOK_MS_MAX) return;

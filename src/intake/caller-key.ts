@@ -7,10 +7,11 @@ import type { IncomingHttpHeaders } from 'node:http';
 
 const KEY_PARAMETERS = new Set(['api_key', 'dd-api-key', 'application_key', 'dd-application-key']);
 const INPUT_KEY_PATH = /^(\/v1\/input)\/([^/?]+)/;
+const hasKeyInPath = (url: string): boolean => url.startsWith('/v1/input/');
 
 /** '' when the request carries none. */
 export function callerKey(url: string, headers: IncomingHttpHeaders): string {
-  const inPath = INPUT_KEY_PATH.exec(url);
+  const inPath = hasKeyInPath(url) ? INPUT_KEY_PATH.exec(url) : null;
   if (inPath) return decodeURIComponent(inPath[2]!).trim();
   const query = url.indexOf('?');
   if (query >= 0) {
@@ -25,7 +26,8 @@ export function callerKey(url: string, headers: IncomingHttpHeaders): string {
 /** Path and query without any key. Other parameters keep their order and spelling. */
 export function pathWithoutKeys(url: string): string {
   const query = url.indexOf('?');
-  const path = (query < 0 ? url : url.slice(0, query)).replace(INPUT_KEY_PATH, '$1');
+  const whole = query < 0 ? url : url.slice(0, query);
+  const path = hasKeyInPath(url) ? whole.replace(INPUT_KEY_PATH, '$1') : whole;
   if (query < 0) return path;
   const kept = url
     .slice(query + 1)

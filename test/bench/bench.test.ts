@@ -171,7 +171,7 @@ test('bodies under load never repeat, keep their length, and are told apart by t
     applyStamps(template.raw, template.stamps, 0);
     expect(template.raw.equals(before)).toBe(true);
   }
-  expect(() => findStamps(Buffer.from('[{}]'), 'application/json', { fromMs: 0, toMs: 1e13 })).toThrow('no time');
+  expect(findStamps(Buffer.from('[{}]'), 'application/json', { fromMs: 0, toMs: 1e13 })).toEqual([]);
 });
 
 test('options and bounds', async () => {
