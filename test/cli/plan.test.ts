@@ -2,6 +2,7 @@
 import { Writable } from 'node:stream';
 import { expect, test } from 'vitest';
 import type { Plan } from '../../src/cli/capacity/arithmetic.ts';
+import { CPU_SECONDS } from '../../src/cli/capacity/figures.ts';
 import { FIGURE_OPTIONS, FLEET_OPTIONS, LOAD_OPTIONS, PRICE_OPTIONS } from '../../src/cli/capacity/options.ts';
 import type { CliIo } from '../../src/cli/io.ts';
 import { runPlan } from '../../src/cli/plan.ts';
@@ -116,8 +117,15 @@ test('units: what comes in by the second is kept by the day, and paid by the mon
 test('one zone loses a replica, several lose the fullest', async () => {
   const counts = async (zones: number): Promise<number> =>
     (await told(`--points-per-second 1e6 --peak 1 --cpu-share 1 --zones ${zones}`)).plan.replicas.count;
-  // 20.4 processors: 11 replicas of two.
-  expect([await counts(1), await counts(2), await counts(3), await counts(16)]).toEqual([12, 22, 17, 16]);
+  // Replicas of two processors.
+  const needed = Math.ceil(CPU_SECONDS.perMillionPoints / 2);
+  const fewest = (zones: number): number => {
+    for (let count = zones; ; count++) if (count - Math.ceil(count / zones) >= needed) return count;
+  };
+  expect(needed).toBeLessThan(15);
+  expect([await counts(1), await counts(2), await counts(3), await counts(16)]).toEqual([
+    ...[needed + 1, fewest(2), fewest(3), 16],
+  ]);
 });
 
 test('the journal on disk holds the outage; what else the settings say is followed', async () => {

@@ -23,26 +23,26 @@ export type StoredBytes = Record<'light' | 'medium' | 'heavy' | 'plain' | 'packe
 export const STORED_BYTES_PER_POINT: StoredBytes = {
   light: { median: 2.67, low: 0.365, high: 8.34 },
   medium: { median: 2.43, low: 0.345, high: 8.2 },
-  heavy: { median: 2.26, low: 0.306, high: 7.39 },
-  plain: { median: 2.29, low: 0.278, high: 7.49 },
+  heavy: { median: 2.26, low: 0.307, high: 7.4 },
+  plain: { median: 2.3, low: 0.279, high: 7.49 },
   packed: { median: 1.52, low: 0.241, high: 5.82 },
 };
 
 export const STORED_BYTES_PER_SPAN: StoredBytes = {
-  light: { median: 57.7, low: 23.2, high: 61.5 },
-  medium: { median: 57.1, low: 23, high: 59.9 },
-  heavy: { median: 49.3, low: 22.2, high: 54.2 },
-  plain: { median: 47.5, low: 22.2, high: 52.1 },
-  packed: { median: 40.4, low: 17.6, high: 52.1 },
+  light: { median: 57.9, low: 23.2, high: 62.1 },
+  medium: { median: 57.2, low: 23.1, high: 60.5 },
+  heavy: { median: 49.5, low: 22.2, high: 54.8 },
+  plain: { median: 47.7, low: 22.2, high: 52.7 },
+  packed: { median: 40.6, low: 17.7, high: 52.7 },
 };
 
 /** Per byte of the raw bodies (JSON, decompressed). */
 export const STORED_SHARE_OF_LOGS: StoredBytes = {
   light: { median: 0.0335, low: 0.0243, high: 0.0565 },
-  medium: { median: 0.0345, low: 0.0207, high: 0.0559 },
-  heavy: { median: 0.0288, low: 0.0157, high: 0.0484 },
-  plain: { median: 0.025, low: 0.0155, high: 0.0426 },
-  packed: { median: 0.0141, low: 0.00926, high: 0.0344 },
+  medium: { median: 0.0346, low: 0.0208, high: 0.0559 },
+  heavy: { median: 0.0289, low: 0.0157, high: 0.0484 },
+  plain: { median: 0.0251, low: 0.0156, high: 0.0427 },
+  packed: { median: 0.0141, low: 0.00927, high: 0.0344 },
 };
 
 /** Bodies as an agent makes them, before Content-Encoding: protobuf of series v2, of agent traces; sketches of the generator. */
@@ -57,8 +57,8 @@ export const STORED_SHARE_OF_SKETCHES = 0.0713;
  * times what longer they need to be decoded. Durability `store` is counted with the same figures: its case waits for chunks, and has no load to speak of.
  */
 export const CPU_SECONDS = {
-  perMillionPoints: 20.4,
-  perMillionSketches: 73.8,
-  perMillionSpans: 57.4,
-  perGbOfLogs: 102,
+  perMillionPoints: 7.83,
+  perMillionSketches: 98.3,
+  perMillionSpans: 39.7,
+  perGbOfLogs: 52.4,
 } as const;
