@@ -35,7 +35,7 @@ export interface DecodedSegment {
 /** Rows of one row group, whose columns are made when they are written. */
 export interface RowGroupSource {
   rowCount: number;
-  /** Asked for once per column of the schema, in its order; let go of as soon as it is written. */
+  /** Asked for once per column of the schema, in its order. Its buffers are the group's alone, and let go of as soon as it is written. */
   column(schema: ColumnSchema): Column;
 }
 

@@ -2,7 +2,7 @@
  * Row groups: the column chunks of so many rows, behind one another; once all are written, their bloom filters and page indexes, which lie before the footer
  * so that a reader gets them with it.
  */
-import { letGoOfColumn } from '../core/buffers.ts';
+import { letGo } from '../core/buffers.ts';
 import type { Column, ColumnBatch, ColumnSchema } from '../core/columns.ts';
 import { bloomFilterOf, FILTERS_SHARE_MAX } from './bloom-filter.ts';
 import type { ByteWriter } from './byte-writer.ts';
@@ -69,7 +69,7 @@ function writeRows(
     const written = writeChunk(out, one, column, start, end, compressor, isThorough);
     const chunk = { schema: one, offset: chunkOffset, written };
     if (one.bloom) filtered.push({ chunk, column });
-    else if (letsGo) letGoOfColumn(column);
+    else if (letsGo) letGoOfBuffers(column);
     return chunk;
   });
   const bytes = out.length - offset;
@@ -77,9 +77,15 @@ function writeRows(
   for (const { chunk, column } of filtered) {
     chunk.filter = bloomFilterOf(chunk.schema, column, start, end, left);
     left -= chunk.filter?.byteLength ?? 0;
-    if (letsGo) letGoOfColumn(column);
+    if (letsGo) letGoOfBuffers(column);
   }
   return { offset, bytes, rows: end - start, chunks };
+}
+
+/** Of a column that was made for this group alone: its entries may lie in a larger buffer, of which nothing else is needed. */
+function letGoOfBuffers(column: Column): void {
+  const views = 'ids' in column ? [column.ids, column.offsets, column.bytes] : [column.values, column.nulls];
+  for (const view of views) if (view) letGo(view);
 }
 
 /** Filters, then column indexes, then offset indexes of all groups; returns what the footer says of each group. */

@@ -1,7 +1,8 @@
 /**
  * Decode workers behind one function. A job goes to the worker with the fewest jobs waiting; jobs that come right after each other go
- * together, small bodies as copies in one buffer, large ones by transfer there and back. A worker that ends unexpectedly fails its jobs as `busy` (the sender tries again) and is replaced; workers that end before
- * they can take a job, again and again, are a broken installation, and end the process.
+ * together, small bodies as copies in one buffer, which are reserved in the budget like the bodies, large ones by transfer there and back. A worker
+ * that ends unexpectedly fails its jobs as `busy` (the sender tries again) and is replaced; workers that end before they can take a job, again and
+ * again, are a broken installation, and end the process.
  */
 import { strict as assert } from 'node:assert';
 import { Worker } from 'node:worker_threads';
@@ -38,7 +39,7 @@ export interface DecodePool {
 
 interface Waiting {
   resolve: (verdict: DecodeVerdict) => void;
-  /** Kept where a copy was sent. */
+  /** Kept where a copy was sent, which is reserved until the answer. */
   body: Uint8Array<ArrayBuffer> | undefined;
 }
 
@@ -94,6 +95,7 @@ export function createDecodePool(options: DecodePoolOptions): DecodePool {
         const waiting = lane.waiting.get(id);
         if (!waiting) continue;
         lane.waiting.delete(id);
+        if (waiting.body) budget.release(waiting.body.byteLength);
         const body = waiting.body ?? (verdict.ok ? verdict.body : undefined);
         if (!verdict.ok) {
           if (body) letGo(body);
@@ -107,7 +109,10 @@ export function createDecodePool(options: DecodePoolOptions): DecodePool {
     });
     worker.on('error', (error) => log.error({ err: error, worker: index }, 'decode worker failed'));
     worker.on('exit', (code) => {
-      for (const { resolve } of lane.waiting.values()) resolve(LOST);
+      for (const { resolve, body } of lane.waiting.values()) {
+        if (body) budget.release(body.byteLength);
+        resolve(LOST);
+      }
       lane.waiting.clear();
       budget.releaseHeld(held);
       if (closing) return;
@@ -139,7 +144,7 @@ export function createDecodePool(options: DecodePoolOptions): DecodePool {
   const add = (lane: Lane, { body, ...job }: DecodeJob, resolve: Waiting['resolve']): void => {
     const id = nextId++;
     const { byteLength } = body;
-    const isCopied = byteLength <= COPIED_BYTES_MAX;
+    const isCopied = byteLength <= COPIED_BYTES_MAX && budget.tryReserve(byteLength);
     lane.waiting.set(id, { resolve, body: isCopied ? body : undefined });
     // What has come in with the same turn of the loop goes together.
     if (lane.jobs.length === 0) setImmediate(send, lane);

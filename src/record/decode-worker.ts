@@ -176,6 +176,8 @@ if (parentPort) {
   const answers = new Answers((list, transfer) => port.postMessage(list, transfer), bound);
   port.on('message', ({ jobs, bodies }: DecodeRequest) => {
     for (const { id, at, byteLength, body: own, ...job } of jobs) {
+      // A large one takes long: what is ready does not wait for it.
+      if (own) answers.flush();
       const body = own ?? bodies.subarray(at, at + byteLength);
       const decoded = verdictOn({ ...job, body }, job.isOverdue ? unbound : bound, decompressedBytesMax);
       if (own) {

@@ -2,6 +2,7 @@
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { outputOf } from '../../support/child-output.ts';
 import { PROJECT } from '../../support/proxy-process.ts';
 
 export const DEPLOY = join(PROJECT, 'deploy');
@@ -43,20 +44,11 @@ export async function run(name: string, args: readonly string[], options: RunOpt
   // A tool that ends before it has read all of it says why by its exit code.
   child.stdin.on('error', () => {});
   child.stdin.end(options.input ?? '');
-  let stdout = '';
-  let output = '';
-  child.stdout.setEncoding('utf8').on('data', (text: string) => {
-    stdout += text;
-    output += text;
-  });
-  child.stderr.setEncoding('utf8').on('data', (text: string) => {
-    output += text;
-  });
-  const code = await new Promise<number>((resolve, reject) => {
-    child.once('error', (error) => reject(new Error(`${name} cannot be run: ${error.message}`)));
-    child.once('close', (status) => resolve(status ?? -1));
-  });
-  return { code, stdout, output };
+  try {
+    return await outputOf(child);
+  } catch (cause) {
+    throw new Error(`${name} cannot be run`, { cause });
+  }
 }
 
 /** Of Debian, on the PATH: test/servers/install.sh and test/deploy/tools/install.sh see to them. */

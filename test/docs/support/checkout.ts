@@ -13,6 +13,7 @@ import { delimiter, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { request } from 'undici';
 import { traffic } from '../../../src/cli/demo/traffic.ts';
+import { outputOf } from '../../support/child-output.ts';
 import { BUNDLE, metricOf, PROJECT, type ProxyProcess, runCli, startProxy } from '../../support/proxy-process.ts';
 
 const NODE_FOLDER = join(PROJECT, 'node_modules', 'node', 'bin');
@@ -111,21 +112,9 @@ async function runBash(commands: string, folder: string, env: Record<string, str
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   const late = setTimeout(() => process.kill(-child.pid!, 'SIGKILL'), BLOCK_MS_MAX);
-  let output = '';
-  let stdout = '';
-  child.stdout.setEncoding('utf8').on('data', (text: string) => {
-    stdout += text;
-    output += text;
-  });
-  child.stderr.setEncoding('utf8').on('data', (text: string) => {
-    output += text;
-  });
-  const code = await new Promise<number>((resolve, reject) => {
-    child.once('error', reject);
-    child.once('close', (status) => resolve(status ?? -1));
-  });
+  const ended = await outputOf(child);
   clearTimeout(late);
-  return { code, output, stdout };
+  return ended;
 }
 
 /** Load averages with two digits, as they are read off /proc: decimals, which the packed layout keeps as such. */
