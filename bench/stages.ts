@@ -8,6 +8,7 @@ import { traffic } from '../src/cli/demo/traffic.ts';
 import type { Codec } from '../src/codec/codec.ts';
 import { createParquetCodec } from '../src/codec/parquet-codec.ts';
 import { ByteBudget } from '../src/core/byte-budget.ts';
+import { inFull } from '../src/core/columns.ts';
 import type { Protocol, Signal } from '../src/core/envelope.ts';
 import { GIB, MIB } from '../src/core/limits.ts';
 import { decompress } from '../src/wire/decompression.ts';
@@ -125,7 +126,7 @@ export async function measureStages(signal: Signal, options: StageOptions): Prom
     encode: () => nothing,
     encodeGroups: (schema, groups, options) => {
       for (const { rowCount, column } of groups) {
-        const columns = Object.fromEntries(schema.map((one) => [one.name, column(one)]));
+        const columns = Object.fromEntries(schema.map((one) => [one.name, inFull(column(one), rowCount)]));
         keep([schema, { rowCount, columns }, { ...options, rowGroupRowsMax: Math.max(1, rowCount) }]);
       }
       return nothing;

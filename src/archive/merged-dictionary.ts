@@ -1,5 +1,6 @@
 /** Byte strings → dense ids, in order of first appearance: open addressing over a growing byte arena. */
 import { letGo } from '../core/buffers.ts';
+import { type DictionaryColumn, NULL_ID } from '../core/columns.ts';
 
 const HASH_SLOTS_AT_FIRST = 1024;
 
@@ -69,9 +70,52 @@ export class MergedDictionary {
     this.#offsets = offsets;
   }
 
+  /** Entries so far. */
+  get size(): number {
+    return this.#count;
+  }
+
   finish(): { offsets: Uint32Array; bytes: Uint8Array } {
     const offsets = this.#offsets.slice(0, this.#count + 1);
     return { offsets, bytes: this.#bytes.subarray(0, offsets[this.#count]!) };
+  }
+}
+
+/** An id that no entry has been given yet. */
+const UNMAPPED = NULL_ID - 1;
+
+/** Ids of a batch's own dictionary → ids of the merged one. Entries are taken over only when a row that is asked for uses them. */
+export class OwnIds {
+  readonly #source: DictionaryColumn;
+  readonly #dictionary: MergedDictionary;
+  readonly #mapped: Uint32Array;
+
+  constructor(source: DictionaryColumn, dictionary: MergedDictionary) {
+    this.#source = source;
+    this.#dictionary = dictionary;
+    // What is absent has not even an end of its last entry.
+    this.#mapped = new Uint32Array(Math.max(0, source.offsets.length - 1)).fill(UNMAPPED);
+  }
+
+  ofRow(row: number): number {
+    return this.#mapped.length === 0 ? NULL_ID : this.#of(this.#source.ids[row]!);
+  }
+
+  /** Those of all rows, or of these, into `target`. */
+  copyTo(target: Uint32Array, start: number, rows: Uint32Array | undefined): void {
+    const { ids } = this.#source;
+    const count = rows ? rows.length : ids.length;
+    for (let i = 0; i < count; i++) target[start + i] = this.#of(ids[rows ? rows[i]! : i]!);
+  }
+
+  #of(id: number): number {
+    if (id === NULL_ID) return NULL_ID;
+    const known = this.#mapped[id]!;
+    if (known !== UNMAPPED) return known;
+    const { bytes, offsets } = this.#source;
+    const own = this.#dictionary.idOf(bytes.subarray(offsets[id]!, offsets[id + 1]!));
+    this.#mapped[id] = own;
+    return own;
   }
 }
 

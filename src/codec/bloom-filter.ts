@@ -2,7 +2,7 @@
  * Split-block bloom filters of single columns, so that a reader who looks for an id leaves out the row groups that do not hold it. What must hold: a filter
  * never says no for a value that is there. Source: the Parquet format specification, "Bloom filter".
  */
-import { type Column, type ColumnSchema, NULL_ID } from '../core/columns.ts';
+import { type ColumnSchema, type GroupColumn, isAbsent, NULL_ID } from '../core/columns.ts';
 import { ByteWriter } from './byte-writer.ts';
 import { struct, writeStruct } from './thrift.ts';
 import { Xxhash64 } from './xxhash64.ts';
@@ -25,11 +25,12 @@ export const FILTERS_SHARE_MAX = 0.02;
  */
 export function bloomFilterOf(
   schema: ColumnSchema,
-  column: Column,
+  column: GroupColumn,
   start: number,
   end: number,
   bytesMax: number,
 ): Uint8Array | undefined {
+  if (!('classes' in column) && isAbsent(column)) return undefined;
   const bitsMax = bytesMax - HEADER_BYTES;
   if (bitsMax < BLOCK_BYTES) return undefined;
   const hashes = hashesOf(schema, column, start, end);
@@ -68,10 +69,10 @@ function sizeFor(distinct: number, bytesMax: number): number | undefined {
   return size > bytesMax || isTooSmall ? undefined : size;
 }
 
-function hashesOf(schema: ColumnSchema, column: Column, start: number, end: number): HashSet {
+function hashesOf(schema: ColumnSchema, column: GroupColumn, start: number, end: number): HashSet {
   const hash = new Xxhash64();
   if ('ids' in column) return hashesOfTexts(column, start, end, hash);
-  if (column.kind !== 'int64') throw new Error(`BUG: no bloom filter for column ${schema.name}`);
+  if ('classes' in column || column.kind !== 'int64') throw new Error(`BUG: no bloom filter for column ${schema.name}`);
   const words = new Int32Array(column.values.buffer, column.values.byteOffset, column.values.length * 2);
   const { nulls } = column;
   const set = new HashSet(end - start);

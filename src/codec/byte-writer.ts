@@ -94,52 +94,62 @@ export class ByteWriter {
   zigzagBig(value: bigint): void {
     this.varintBig(BigInt.asUintN(64, (value << 1n) ^ (value >> 63n)));
   }
-}
 
-/**
- * Packs `count` whole numbers of `width` bits each, least significant bit first, as Parquet's hybrid and delta encodings do.
- * `count × width` must be a multiple of 8. Widths up to 53.
- */
-export function packBits(
-  writer: ByteWriter,
-  values: ArrayLike<number>,
-  start: number,
-  count: number,
-  width: number,
-): void {
-  if (width === 0) return;
-  if (width > 24) {
-    packWide(writer, values, start, count, width);
-    return;
-  }
-  writer.reserve((count * width) / 8);
-  let pending = 0;
-  let bits = 0;
-  for (let i = start; i < start + count; i++) {
-    pending |= values[i]! << bits;
-    bits += width;
-    while (bits >= 8) {
-      writer.byte(pending & 0xff);
-      pending >>>= 8;
-      bits -= 8;
+  /**
+   * Packs `count` numbers of `width` bits each, least significant bit first, as Parquet's hybrid and delta encodings do.
+   * `count × width` must be a multiple of 8. Widths up to 32.
+   */
+  packed(values: Uint32Array | Uint8Array, start: number, count: number, width: number): void {
+    if (width === 0) return;
+    if (width > 24) {
+      this.packedWide(values, start, count, width);
+      return;
     }
+    this.reserve((count * width) / 8);
+    const bytes = this.#bytes;
+    const end = start + count;
+    let at = this.length;
+    if (width === 8) {
+      for (let i = start; i < end; i++) bytes[at++] = values[i]!;
+    } else if (width === 16) {
+      for (let i = start; i < end; i++) {
+        const value = values[i]!;
+        bytes[at++] = value;
+        bytes[at++] = value >>> 8;
+      }
+    } else {
+      let pending = 0;
+      let bits = 0;
+      for (let i = start; i < end; i++) {
+        pending |= values[i]! << bits;
+        bits += width;
+        while (bits >= 8) {
+          bytes[at++] = pending;
+          pending >>>= 8;
+          bits -= 8;
+        }
+      }
+    }
+    this.length = at;
   }
-}
 
-function packWide(writer: ByteWriter, values: ArrayLike<number>, start: number, count: number, width: number): void {
-  const base = writer.zeros((count * width) / 8);
-  let bit = 0;
-  for (let i = start; i < start + count; i++) {
-    let rest = values[i]!;
-    let left = width;
-    while (left > 0) {
-      const shift = bit & 7;
-      const take = Math.min(8 - shift, left);
-      const part = rest % 2 ** take;
-      writer.orByte(base + (bit >> 3), part << shift);
-      rest = (rest - part) / 2 ** take;
-      bit += take;
-      left -= take;
+  /** The same of whole numbers of up to 53 bits. */
+  packedWide(values: ArrayLike<number>, start: number, count: number, width: number): void {
+    const base = this.zeros((count * width) / 8);
+    const bytes = this.#bytes;
+    let bit = 0;
+    for (let i = start; i < start + count; i++) {
+      let rest = values[i]!;
+      let left = width;
+      while (left > 0) {
+        const shift = bit & 7;
+        const take = Math.min(8 - shift, left);
+        const part = rest % 2 ** take;
+        bytes[base + (bit >> 3)]! |= part << shift;
+        rest = (rest - part) / 2 ** take;
+        bit += take;
+        left -= take;
+      }
     }
   }
 }

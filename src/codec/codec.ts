@@ -2,7 +2,7 @@
  * The Codec seam: column batch ⇄ segment (one Parquet object). Same input and options, same bytes: a repeated flush writes
  * objects that are equal to the ones it may have written before a crash. All versions are readable, one is writable.
  */
-import type { Column, ColumnBatch, ColumnSchema } from '../core/columns.ts';
+import type { ColumnBatch, ColumnSchema, GroupColumn } from '../core/columns.ts';
 import type { Layout } from './packed/layout.ts';
 
 export type { Layout } from './packed/layout.ts';
@@ -36,7 +36,7 @@ export interface DecodedSegment {
 export interface RowGroupSource {
   rowCount: number;
   /** Asked for once per column of the schema, in its order. Its buffers are the group's alone, and let go of as soon as it is written. */
-  column(schema: ColumnSchema): Column;
+  column(schema: ColumnSchema): GroupColumn;
 }
 
 export interface Codec {

@@ -2,11 +2,11 @@
  * One column of one row group → its pages, behind one another: dictionary page if there is one, then data pages (version 1), each
  * compressed by itself. How the values are written is column-values.ts' choice. What indexes say of them is page-index.ts'.
  */
-import type { Column, ColumnSchema } from '../core/columns.ts';
+import type { ColumnSchema, GroupColumn } from '../core/columns.ts';
 import { ByteWriter } from './byte-writer.ts';
 import { presenceOf, valuesOf } from './column-values.ts';
 import type { Compressor } from './compressor.ts';
-import { ENCODING, writeHybrid } from './encodings.ts';
+import { ENCODING, writeHybrid, writeRun } from './encodings.ts';
 import { i32, struct, type ThriftStruct, type ThriftValue, writeStruct } from './thrift.ts';
 import { type Bounds, PAGE_ROWS_MAX, type Presence, type Values } from './value-pages.ts';
 
@@ -52,7 +52,7 @@ export interface WrittenPage {
 export function writeChunk(
   out: ByteWriter,
   schema: ColumnSchema,
-  column: Column,
+  column: GroupColumn,
   start: number,
   end: number,
   compressor: Compressor,
@@ -104,6 +104,7 @@ function writeValues(
   const dataOffset = base + out.length;
   const page = new ByteWriter();
   const pages: WrittenPage[] = [];
+  const isEmpty = present.nullCount === rows;
   let row = 0;
   let valueAt = 0;
   do {
@@ -111,7 +112,7 @@ function writeValues(
     let valueEnd = valueAt;
     const isOnePage = row === 0 && rowEnd === rows && rows - present.nullCount <= values.pageValuesMax;
     if (isOnePage) valueEnd = rows - present.nullCount;
-    for (let i = isOnePage ? rowEnd : row; i < rowEnd; i++) {
+    for (let i = isOnePage || isEmpty ? rowEnd : row; i < rowEnd; i++) {
       if (!present.isPresent || present.isPresent[i] === 1) {
         if (valueEnd - valueAt >= values.pageValuesMax) {
           rowEnd = i;
@@ -121,7 +122,7 @@ function writeValues(
       }
     }
     page.clear();
-    if (schema.nullable) writeLevels(page, present.isPresent, row, rowEnd);
+    if (schema.nullable) writeLevels(page, present.isPresent, isEmpty ? 0 : 1, row, rowEnd);
     values.write(page, valueAt, valueEnd);
     const header: ThriftStruct = [
       [1, i32(rowEnd - row)],
@@ -192,14 +193,16 @@ function writePage(
   return headerBytes + body.byteLength;
 }
 
-/** Definition levels (0 null, 1 present), length first. */
-function writeLevels(page: ByteWriter, isPresent: Uint8Array | undefined, start: number, end: number): void {
+/** Definition levels (0 null, 1 present), length first; `level` is that of all where `isPresent` does not tell. */
+function writeLevels(
+  page: ByteWriter,
+  isPresent: Uint8Array | undefined,
+  level: number,
+  start: number,
+  end: number,
+): void {
   const at = page.zeros(4);
-  if (isPresent) {
-    writeHybrid(page, isPresent.subarray(start, end), end - start, 1);
-  } else if (end > start) {
-    page.varint((end - start) * 2);
-    page.byte(1);
-  }
+  if (isPresent) writeHybrid(page, isPresent.subarray(start, end), end - start, 1);
+  else if (end > start) writeRun(page, level, end - start, 1);
   page.view(at, at + 4).writeUInt32LE(page.length - at - 4);
 }

@@ -3,7 +3,7 @@
  * for numbers that move in steps, plain or split bytes for the rest, settled by compressing a sample both ways. Doubles are
  * handled by their bits throughout: a NaN must keep its payload.
  */
-import { type Column, type ColumnSchema, NULL_ID } from '../core/columns.ts';
+import { type ClassColumn, type ColumnSchema, type GroupColumn, isAbsent, NULL_ID } from '../core/columns.ts';
 import { ByteWriter } from './byte-writer.ts';
 import type { Compressor } from './compressor.ts';
 import {
@@ -20,10 +20,13 @@ import { type Bounds, ofDictionary, PAGE_ROWS_MAX, type Presence, type Values, w
 
 const SAMPLE_VALUES = 4096;
 
-export function presenceOf(column: Column, start: number, end: number): Presence {
+export function presenceOf(column: GroupColumn, start: number, end: number): Presence {
+  if ('classes' in column) return presenceOfClasses(column, start, end);
+  const rows = end - start;
+  if (rows > 0 && isAbsent(column)) return { isPresent: undefined, nullCount: rows };
   if ('ids' in column) {
     // Without entries nothing is there.
-    if (column.offsets.length === 1) return { isPresent: new Uint8Array(end - start), nullCount: end - start };
+    if (column.offsets.length === 1) return { isPresent: undefined, nullCount: rows };
     return presenceOfIds(column.ids, start, end);
   }
   const { nulls } = column;
@@ -33,32 +36,42 @@ export function presenceOf(column: Column, start: number, end: number): Presence
 function presenceOfIds(ids: Uint32Array, start: number, end: number): Presence {
   let nullCount = 0;
   for (let i = start; i < end; i++) if (ids[i] === NULL_ID) nullCount += 1;
-  if (nullCount === 0) return { isPresent: undefined, nullCount };
+  if (nullCount === 0 || nullCount === end - start) return { isPresent: undefined, nullCount };
   const isPresent = new Uint8Array(end - start);
   for (let i = start; i < end; i++) isPresent[i - start] = ids[i] === NULL_ID ? 0 : 1;
+  return { isPresent, nullCount };
+}
+
+/** All rows: classes are those of a whole row group. */
+function presenceOfClasses({ classes: { of, counts }, classIds }: ClassColumn, start: number, end: number): Presence {
+  let nullCount = 0;
+  for (let i = 0; i < counts.length; i++) if (classIds[i] === NULL_ID) nullCount += counts[i]!;
+  if (nullCount === 0 || nullCount === end - start) return { isPresent: undefined, nullCount };
+  const isPresent = new Uint8Array(end - start);
+  for (let i = 0; i < isPresent.length; i++) isPresent[i] = classIds[of![i]!] === NULL_ID ? 0 : 1;
   return { isPresent, nullCount };
 }
 
 function presenceBy(nulls: Uint8Array, start: number, end: number): Presence {
   let nullCount = 0;
   for (let i = start; i < end; i++) nullCount += nulls[i]!;
-  if (nullCount === 0) return { isPresent: undefined, nullCount };
+  if (nullCount === 0 || nullCount === end - start) return { isPresent: undefined, nullCount };
   const isPresent = new Uint8Array(end - start);
-  if (nullCount < end - start) for (let i = start; i < end; i++) isPresent[i - start] = nulls[i]! ^ 1;
+  for (let i = start; i < end; i++) isPresent[i - start] = nulls[i]! ^ 1;
   return { isPresent, nullCount };
 }
 
 /** One way of writing the values; `isThorough`: all that may turn out to be the smallest. */
 export function valuesOf(
   schema: ColumnSchema,
-  column: Column,
+  column: GroupColumn,
   start: number,
   end: number,
   present: Presence,
   compressor: Compressor,
   isThorough: boolean,
 ): Values[] {
-  if ('ids' in column) return textValues(schema, column, start, end, present, isThorough);
+  if ('classes' in column || 'ids' in column) return textValues(schema, column, start, end, present, isThorough);
   const count = end - start - present.nullCount;
   if (column.kind === 'int32') {
     const values = compact(column.values, new Int32Array(count), start, end, present);
@@ -85,11 +98,11 @@ function compact<T extends Int32Array | BigInt64Array>(
   present: Presence,
 ): T {
   const { isPresent } = present;
+  if (target.length === 0) return target;
   if (!isPresent) {
     target.set(source.subarray(start, end) as never);
     return target;
   }
-  if (target.length === 0) return target;
   // 64-bit values by halves: no bigint is made of them on the way.
   const words = source.BYTES_PER_ELEMENT / 4;
   const from = new Int32Array(source.buffer, source.byteOffset, source.length * words);
@@ -159,16 +172,17 @@ function longValues(values: BigInt64Array, unsigned: boolean, compressor: Compre
     pageValuesMax: PAGE_ROWS_MAX,
     ...statistics,
   };
+  const probe = new ByteWriter();
   const deltas = (isAligned: boolean): Values => ({
     encoding: ENCODING.deltaBinaryPacked,
     write: (page, from, to) => {
-      if (!writeDeltas64(page, values.subarray(from, to), isAligned)) throw new Error('BUG: deltas no longer fit');
+      if (!isAligned && from === 0 && to === values.length) page.bytes(probe.view());
+      else if (!writeDeltas64(page, values.subarray(from, to), isAligned)) throw new Error('BUG: deltas no longer fit');
     },
     pageValuesMax: PAGE_ROWS_MAX,
     ...statistics,
   });
   const others = isThorough ? [plain, ...numberDictionaries(values, plain)] : [];
-  const probe = new ByteWriter();
   if (!writeDeltas64(probe, values)) return isThorough ? others : [plain];
   if (isThorough) return [deltas(false), deltas(true), ...others];
   const sample = values.subarray(0, SAMPLE_VALUES);
@@ -190,24 +204,32 @@ function statisticsOf(
 function intBounds(values: Int32Array): Bounds {
   let min = values[0]!;
   let max = min;
-  for (const value of values) {
+  for (let i = 1; i < values.length; i++) {
+    const value = values[i]!;
     if (value < min) min = value;
-    if (value > max) max = value;
+    else if (value > max) max = value;
   }
   return { min: bytesOf(Int32Array.of(min)), max: bytesOf(Int32Array.of(max)) };
 }
 
 function longBounds(values: BigInt64Array): Bounds {
   const halves = new Int32Array(values.buffer, values.byteOffset, values.length * 2);
-  const isLess = (one: number, other: number): boolean => {
-    const high = halves[2 * one + 1]! - halves[2 * other + 1]!;
-    return high === 0 ? halves[2 * one]! >>> 0 < halves[2 * other]! >>> 0 : high < 0;
-  };
   let min = 0;
   let max = 0;
+  let [minLow, minHigh] = [halves[0]! >>> 0, halves[1]!];
+  let [maxLow, maxHigh] = [minLow, minHigh];
   for (let i = 1; i < values.length; i++) {
-    if (isLess(i, min)) min = i;
-    else if (isLess(max, i)) max = i;
+    const low = halves[2 * i]! >>> 0;
+    const high = halves[2 * i + 1]!;
+    if (high < minHigh || (high === minHigh && low < minLow)) {
+      min = i;
+      minLow = low;
+      minHigh = high;
+    } else if (high > maxHigh || (high === maxHigh && low > maxLow)) {
+      max = i;
+      maxLow = low;
+      maxHigh = high;
+    }
   }
   return { min: bytesOf(values.slice(min, min + 1)), max: bytesOf(values.slice(max, max + 1)) };
 }
@@ -216,7 +238,8 @@ function longBounds(values: BigInt64Array): Bounds {
 function doubleBounds(values: Float64Array): Bounds | undefined {
   let min = Number.POSITIVE_INFINITY;
   let max = Number.NEGATIVE_INFINITY;
-  for (const value of values) {
+  for (let i = 0; i < values.length; i++) {
+    const value = values[i]!;
     if (Number.isNaN(value)) return undefined;
     if (value < min) min = value;
     if (value > max) max = value;

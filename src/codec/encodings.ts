@@ -2,7 +2,7 @@
  * Parquet's value encodings, written by hand because they are the hot path. Numbers of encodings are those of parquet.thrift.
  * Source: the Parquet format specification, "Encodings".
  */
-import { type ByteWriter, packBits } from './byte-writer.ts';
+import type { ByteWriter } from './byte-writer.ts';
 
 export const ENCODING = {
   plain: 0,
@@ -19,46 +19,56 @@ export function bitWidth(max: number): number {
   return max < 2 ** 32 ? 32 - Math.clz32(max >>> 0) : Math.floor(Math.log2(max)) + 1;
 }
 
-const RUN_MIN = 8;
+/** As many equal values are written as a run. */
+export const RUN_MIN = 8;
 
 /** The RLE / bit-packing hybrid: runs of eight and more equal values as runs, the rest packed in groups of eight. */
-export function writeHybrid(writer: ByteWriter, values: ArrayLike<number>, count: number, width: number): void {
-  const bytesPerValue = (width + 7) >> 3;
-  const packed = new Uint32Array(8);
+export function writeHybrid(writer: ByteWriter, values: Uint32Array | Uint8Array, count: number, width: number): void {
   let at = 0;
   while (at < count) {
     const run = runLength(values, at, count);
     if (run >= RUN_MIN) {
-      writer.varint(run * 2);
-      let value = values[at]!;
-      for (let i = 0; i < bytesPerValue; i++) {
-        writer.byte(value & 0xff);
-        value >>>= 8;
-      }
+      writeRun(writer, values[at]!, run, width);
       at += run;
       continue;
     }
     // Groups of eight until a run begins at a group's edge; the last group is filled up with zeros.
-    let groups = 0;
-    let end = at;
-    while (end < count && (groups === 0 || runLength(values, end, count) < RUN_MIN)) {
-      end += 8;
-      groups += 1;
-    }
+    let end = at + 8;
+    while (end < count && !isRun(values, end, count)) end += 8;
+    const groups = (end - at) / 8;
     writer.varint(groups * 2 + 1);
-    for (let group = 0; group < groups; group++) {
-      for (let i = 0; i < 8; i++) {
-        const index = at + group * 8 + i;
-        packed[i] = index < count ? values[index]! : 0;
-      }
-      packBits(writer, packed, 0, 8, width);
+    const whole = end <= count ? groups * 8 : (groups - 1) * 8;
+    writer.packed(values, at, whole, width);
+    if (whole < groups * 8) {
+      const last = new Uint32Array(8);
+      for (let i = at + whole; i < count; i++) last[i - at - whole] = values[i]!;
+      writer.packed(last, 0, 8, width);
     }
     at = end;
   }
 }
 
-/** Length of the run that starts at `start`; counted only as far as it matters when it is short. */
-function runLength(values: ArrayLike<number>, start: number, count: number): number {
+/** One run, however short, of the hybrid. */
+export function writeRun(writer: ByteWriter, value: number, count: number, width: number): void {
+  writer.varint(count * 2);
+  let rest = value;
+  for (let bits = 0; bits < width; bits += 8) {
+    writer.byte(rest & 0xff);
+    rest >>>= 8;
+  }
+}
+
+/** Whether RUN_MIN equal values start here. */
+function isRun(values: Uint32Array | Uint8Array, start: number, count: number): boolean {
+  const end = start + RUN_MIN;
+  if (end > count) return false;
+  const value = values[start]!;
+  for (let i = start + 1; i < end; i++) if (values[i] !== value) return false;
+  return true;
+}
+
+/** Length of the run that starts at `start`. */
+function runLength(values: Uint32Array | Uint8Array, start: number, count: number): number {
   const value = values[start]!;
   let end = start + 1;
   while (end < count && values[end] === value) end += 1;
@@ -78,15 +88,26 @@ const DELTA_MAX = 2 ** 51;
 export function writeDeltas64(writer: ByteWriter, values: BigInt64Array, isAligned = false): boolean {
   const count = values.length;
   const halves = new Int32Array(values.buffer, values.byteOffset, count * 2);
-  const deltas = new Float64Array(Math.max(count - 1, 0));
-  for (let i = 1; i < count; i++) {
-    const high = halves[2 * i + 1]! - halves[2 * i - 1]!;
-    const low = (halves[2 * i]! >>> 0) - (halves[2 * i - 2]! >>> 0);
-    const delta = high * 4294967296 + low;
-    if (delta > DELTA_MAX || delta < -DELTA_MAX) return false;
-    deltas[i - 1] = delta;
+  const lengthBefore = writer.length;
+  writeDeltaHeader(writer, count, count > 0 ? values[0]! : 0n);
+  for (let start = 1; start < count; start += BLOCK) {
+    const size = Math.min(BLOCK, count - start);
+    let high = halves[2 * start - 1]!;
+    let low = halves[2 * start - 2]! >>> 0;
+    for (let i = 0; i < size; i++) {
+      const nextHigh = halves[2 * (start + i) + 1]!;
+      const nextLow = halves[2 * (start + i)]! >>> 0;
+      const delta = (nextHigh - high) * 4294967296 + (nextLow - low);
+      if (delta > DELTA_MAX || delta < -DELTA_MAX) {
+        writer.length = lengthBefore;
+        return false;
+      }
+      block[i] = delta;
+      high = nextHigh;
+      low = nextLow;
+    }
+    writeDeltaBlock(writer, size, isAligned);
   }
-  writeDeltaBlocks(writer, count, count > 0 ? values[0]! : 0n, deltas, isAligned);
   return true;
 }
 
@@ -99,48 +120,61 @@ export function canWriteDeltas32(values: Int32Array): boolean {
   return true;
 }
 
-export function writeDeltas32(writer: ByteWriter, values: ArrayLike<number>, count: number, isAligned = false): void {
-  const deltas = new Float64Array(Math.max(count - 1, 0));
-  for (let i = 1; i < count; i++) deltas[i - 1] = values[i]! - values[i - 1]!;
-  writeDeltaBlocks(writer, count, BigInt(count > 0 ? values[0]! : 0), deltas, isAligned);
+export function writeDeltas32(writer: ByteWriter, values: Int32Array, count: number, isAligned = false): void {
+  writeDeltaHeader(writer, count, BigInt(count > 0 ? values[0]! : 0));
+  for (let start = 1; start < count; start += BLOCK) {
+    const size = Math.min(BLOCK, count - start);
+    for (let i = 0; i < size; i++) block[i] = values[start + i]! - values[start + i - 1]!;
+    writeDeltaBlock(writer, size, isAligned);
+  }
 }
+
+function writeDeltaHeader(writer: ByteWriter, count: number, first: bigint): void {
+  writer.varint(BLOCK);
+  writer.varint(MINI_BLOCKS);
+  writer.varint(count);
+  writer.zigzagBig(first);
+}
+
+/** Steps of the block that is being written: whole numbers. */
+const block = new Float64Array(BLOCK);
+const narrow = new Uint32Array(MINI);
 
 /**
  * Aligned: widths of whole bytes, and no smallest step taken off where steps are not negative. Equal steps are then equal bytes, which zstd
  * makes more of than of packed bits.
  */
-function writeDeltaBlocks(
-  writer: ByteWriter,
-  count: number,
-  first: bigint,
-  deltas: Float64Array,
-  isAligned: boolean,
-): void {
-  writer.varint(BLOCK);
-  writer.varint(MINI_BLOCKS);
-  writer.varint(count);
-  writer.zigzagBig(first);
-  const block = new Float64Array(BLOCK);
-  for (let start = 0; start < deltas.length; start += BLOCK) {
-    const size = Math.min(BLOCK, deltas.length - start);
-    let min = deltas[start]!;
-    for (let i = 1; i < size; i++) if (deltas[start + i]! < min) min = deltas[start + i]!;
-    if (isAligned && min > 0) min = 0;
-    block.fill(0);
-    for (let i = 0; i < size; i++) block[i] = deltas[start + i]! - min;
-    writer.zigzag(min);
-    const widths: number[] = [];
-    for (let mini = 0; mini < MINI_BLOCKS; mini++) {
-      let max = 0;
-      for (let i = mini * MINI; i < (mini + 1) * MINI; i++) if (block[i]! > max) max = block[i]!;
-      const width = bitWidth(max);
-      widths.push(isAligned ? Math.min(53, (width + 7) & ~7) : width);
+function writeDeltaBlock(writer: ByteWriter, size: number, isAligned: boolean): void {
+  let min = block[0]!;
+  let max = min;
+  for (let i = 1; i < size; i++) {
+    const delta = block[i]!;
+    if (delta < min) min = delta;
+    else if (delta > max) max = delta;
+  }
+  if (isAligned && min > 0) min = 0;
+  writer.zigzag(min);
+  const widthsAt = writer.length;
+  for (let mini = 0; mini < MINI_BLOCKS; mini++) writer.byte(0);
+  if (min === max) return;
+  // Mini blocks past the last value have width 0 and no bytes.
+  for (let mini = 0; mini * MINI < size; mini++) {
+    const start = mini * MINI;
+    const end = Math.min(size, start + MINI);
+    let top = 0;
+    for (let i = start; i < end; i++) {
+      const step = block[i]! - min;
+      block[i] = step;
+      if (step > top) top = step;
     }
-    for (const width of widths) writer.byte(width);
-    for (let mini = 0; mini < MINI_BLOCKS; mini++) {
-      // Mini blocks past the last value have width 0 and no bytes.
-      if (mini * MINI >= size) break;
-      packBits(writer, block, mini * MINI, MINI, widths[mini]!);
+    for (let i = end; i < start + MINI; i++) block[i] = 0;
+    const exact = bitWidth(top);
+    const width = isAligned ? Math.min(53, (exact + 7) & ~7) : exact;
+    writer.orByte(widthsAt + mini, width);
+    if (width > 24) writer.packedWide(block, start, MINI, width);
+    else if (width > 0) {
+      for (let i = 0; i < MINI; i++) narrow[i] = block[start + i]!;
+      writer.packed(narrow, 0, MINI, width);
     }
   }
 }

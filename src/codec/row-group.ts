@@ -3,7 +3,7 @@
  * so that a reader gets them with it.
  */
 import { letGo } from '../core/buffers.ts';
-import type { Column, ColumnBatch, ColumnSchema } from '../core/columns.ts';
+import { type ColumnBatch, type ColumnSchema, type GroupColumn, isAbsent } from '../core/columns.ts';
 import { bloomFilterOf, FILTERS_SHARE_MAX } from './bloom-filter.ts';
 import type { ByteWriter } from './byte-writer.ts';
 import type { RowGroupSource } from './codec.ts';
@@ -44,7 +44,7 @@ export function writeRowsOfBatch(
   compressor: Compressor,
   isThorough: boolean,
 ): RowGroup {
-  const columnOf = ({ name }: ColumnSchema): Column => {
+  const columnOf = ({ name }: ColumnSchema): GroupColumn => {
     const column = columns[name];
     if (!column) throw new Error(`BUG: batch without column ${name}`);
     return column;
@@ -55,14 +55,14 @@ export function writeRowsOfBatch(
 function writeRows(
   out: ByteWriter,
   schema: readonly ColumnSchema[],
-  columnOf: (schema: ColumnSchema) => Column,
+  columnOf: (schema: ColumnSchema) => GroupColumn,
   start: number,
   end: number,
   { compressor, isThorough, letsGo }: { compressor: Compressor; isThorough: boolean; letsGo: boolean },
 ): RowGroup {
   const offset = out.length;
   /** Of columns that get a filter, once it is known how large that may be. */
-  const filtered: { chunk: GroupChunk; column: Column }[] = [];
+  const filtered: { chunk: GroupChunk; column: GroupColumn }[] = [];
   const chunks = schema.map((one): GroupChunk => {
     const column = columnOf(one);
     const chunkOffset = out.length;
@@ -83,8 +83,15 @@ function writeRows(
 }
 
 /** Of a column that was made for this group alone: its entries may lie in a larger buffer, of which nothing else is needed. */
-function letGoOfBuffers(column: Column): void {
-  const views = 'ids' in column ? [column.ids, column.offsets, column.bytes] : [column.values, column.nulls];
+function letGoOfBuffers(column: GroupColumn): void {
+  // What is absent is everybody's; classes are those of other columns, too.
+  if (!('classes' in column) && isAbsent(column)) return;
+  const views =
+    'classes' in column
+      ? [column.classIds, column.offsets, column.bytes]
+      : 'ids' in column
+        ? [column.ids, column.offsets, column.bytes]
+        : [column.values, column.nulls];
   for (const view of views) if (view) letGo(view);
 }
 

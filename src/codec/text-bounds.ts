@@ -1,6 +1,6 @@
 /** Smallest and largest text of a column chunk and of its pages, in byte order, cut where they are long. */
 import { isUtf8 } from 'node:buffer';
-import type { DictionaryColumn } from '../core/columns.ts';
+import type { ClassColumn, DictionaryColumn } from '../core/columns.ts';
 import type { Bounds, Values } from './value-pages.ts';
 
 /** Longer bounds are cut. */
@@ -9,8 +9,8 @@ const LAST_CODE_POINT = 0x10ffff;
 
 /** `used`: entries of the column that come up; `local`: of each value its place among them. */
 export function textStatistics(
-  column: DictionaryColumn,
-  used: readonly number[],
+  column: DictionaryColumn | ClassColumn,
+  used: Uint32Array,
   local: Uint32Array,
 ): Pick<Values, 'bounds' | 'boundsOf'> {
   const all = new Extremes(column);
@@ -37,7 +37,7 @@ class Extremes {
   #min = -1;
   #max = -1;
 
-  constructor({ offsets, bytes }: DictionaryColumn) {
+  constructor({ offsets, bytes }: DictionaryColumn | ClassColumn) {
     this.#offsets = offsets;
     this.#bytes = bytes;
   }

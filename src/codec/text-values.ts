@@ -1,5 +1,5 @@
 /** How texts are written: dictionaries where they repeat, lengths and bytes for others; all ways where the smallest is looked for. */
-import { type ColumnSchema, type DictionaryColumn, NULL_ID } from '../core/columns.ts';
+import { type ClassColumn, type ColumnSchema, type DictionaryColumn, NULL_ID } from '../core/columns.ts';
 import { ByteWriter } from './byte-writer.ts';
 import { bitWidth, ENCODING, writeDeltas32 } from './encodings.ts';
 import { textStatistics } from './text-bounds.ts';
@@ -13,35 +13,19 @@ const DICTIONARY_GAIN = 0.9;
 
 export function textValues(
   schema: ColumnSchema,
-  column: DictionaryColumn,
+  column: DictionaryColumn | ClassColumn,
   start: number,
   end: number,
   present: Presence,
   isThorough: boolean,
 ): Values[] {
-  const { ids, offsets, bytes } = column;
+  const { offsets, bytes } = column;
   const count = end - start - present.nullCount;
-  const local = new Uint32Array(count);
-  // Ids are dense, so a table beats a map; NULL_ID marks what has not been met.
-  const localOf = new Uint32Array(offsets.length - 1).fill(NULL_ID);
-  const times = new Uint32Array(offsets.length - 1);
-  const used: number[] = [];
-  let at = 0;
-  for (let i = start; i < end; i++) {
-    const id = ids[i]!;
-    if (id === NULL_ID) continue;
-    let own = localOf[id]!;
-    if (own === NULL_ID) {
-      own = used.length;
-      localOf[id] = own;
-      used.push(id);
-    }
-    times[own]! += 1;
-    local[at++] = own;
-  }
+  const { used, times, local } = entriesOf(column, start, end, count);
   let plainBytes = 0;
   let dictionaryBytes = 0;
-  for (const [own, id] of used.entries()) {
+  for (let own = 0; own < used.length; own++) {
+    const id = used[own]!;
     const size = offsets[id + 1]! - offsets[id]! + 4;
     plainBytes += size * times[own]!;
     dictionaryBytes += size;
@@ -96,4 +80,86 @@ export function textValues(
     });
   }
   return found;
+}
+
+/** Entries that come up, in the order of their first rows; how often each does; and of each value its place among them. */
+interface Entries {
+  used: Uint32Array;
+  times: Uint32Array;
+  local: Uint32Array;
+}
+
+function entriesOf(column: DictionaryColumn | ClassColumn, start: number, end: number, count: number): Entries {
+  if (count === 0) return { used: new Uint32Array(0), times: new Uint32Array(0), local: new Uint32Array(0) };
+  if ('classes' in column) return entriesOfClasses(column, count);
+  return column.isInOrder && start === 0 ? entriesInOrder(column, end, count) : entriesFound(column, start, end, count);
+}
+
+function entriesOfClasses({ classes: { of, counts }, classIds, offsets }: ClassColumn, count: number): Entries {
+  const times = new Uint32Array(offsets.length - 1);
+  for (let i = 0; i < counts.length; i++) if (classIds[i] !== NULL_ID) times[classIds[i]!]! += counts[i]!;
+  const local = new Uint32Array(count);
+  // One entry, and all are its.
+  if (of && times.length > 1) {
+    const isFull = count === of.length;
+    let at = 0;
+    for (let i = 0; i < of.length; i++) {
+      const id = classIds[of[i]!]!;
+      if (isFull || id !== NULL_ID) local[at++] = id;
+    }
+  }
+  return { used: numbersTo(times.length), times, local };
+}
+
+/** Of rows from the first on: ids are places. */
+function entriesInOrder({ ids, offsets }: DictionaryColumn, end: number, count: number): Entries {
+  let times = new Uint32Array(offsets.length - 1);
+  let local = ids;
+  if (count === end) {
+    local = ids.subarray(0, end);
+    for (let i = 0; i < end; i++) times[ids[i]!]! += 1;
+  } else {
+    local = new Uint32Array(count);
+    let at = 0;
+    for (let i = 0; i < end; i++) {
+      const id = ids[i]!;
+      if (id === NULL_ID) continue;
+      times[id]! += 1;
+      local[at++] = id;
+    }
+  }
+  // Not all rows: what they do not use comes last.
+  let entries = times.length;
+  while (times[entries - 1] === 0) entries -= 1;
+  times = times.subarray(0, entries);
+  return { used: numbersTo(entries), times, local };
+}
+
+function entriesFound({ ids, offsets }: DictionaryColumn, start: number, end: number, count: number): Entries {
+  const local = new Uint32Array(count);
+  // Ids are dense, so a table beats a map; NULL_ID marks what has not been met.
+  const localOf = new Uint32Array(offsets.length - 1).fill(NULL_ID);
+  const times = new Uint32Array(offsets.length - 1);
+  const used = new Uint32Array(offsets.length - 1);
+  let usedCount = 0;
+  let at = 0;
+  for (let i = start; i < end; i++) {
+    const id = ids[i]!;
+    if (id === NULL_ID) continue;
+    let own = localOf[id]!;
+    if (own === NULL_ID) {
+      own = usedCount;
+      localOf[id] = own;
+      used[usedCount++] = id;
+    }
+    times[own]! += 1;
+    local[at++] = own;
+  }
+  return { used: used.subarray(0, usedCount), times: times.subarray(0, usedCount), local };
+}
+
+function numbersTo(count: number): Uint32Array {
+  const numbers = new Uint32Array(count);
+  for (let i = 0; i < count; i++) numbers[i] = i;
+  return numbers;
 }

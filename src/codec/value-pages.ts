@@ -1,6 +1,6 @@
 /** What is common to all ways of writing the values of a column chunk. */
 import type { ByteWriter } from './byte-writer.ts';
-import { bitWidth, ENCODING, writeHybrid } from './encodings.ts';
+import { bitWidth, ENCODING, RUN_MIN, writeHybrid, writeRun } from './encodings.ts';
 
 /** Uncompressed size at which a page is closed. Large: compression sees more, and nothing is read row by row. */
 export const PAGE_ROWS_MAX = 128 * 1024;
@@ -29,7 +29,7 @@ export interface Bounds {
 }
 
 export interface Presence {
-  /** Undefined: no nulls. */
+  /** By row, 1 where there is a value; undefined: there is none, or no null. */
   isPresent: Uint8Array | undefined;
   nullCount: number;
 }
@@ -47,7 +47,9 @@ export function ofDictionary(ids: Uint32Array, width: number, dictionary: NonNul
     dictionary,
     write: (page: ByteWriter, from: number, to: number) => {
       page.byte(width);
-      writeHybrid(page, ids.subarray(from, to), to - from, width);
+      // All are the one entry.
+      if (width === 0 && to - from >= RUN_MIN) writeRun(page, 0, to - from, 0);
+      else writeHybrid(page, ids.subarray(from, to), to - from, width);
     },
     pageValuesMax: PAGE_ROWS_MAX,
   };

@@ -35,6 +35,8 @@ export interface DictionaryColumn {
   ids: Uint32Array;
   offsets: Uint32Array;
   bytes: Uint8Array;
+  /** Entries are all used, and in the order of the first rows that use them. */
+  isInOrder?: true;
 }
 
 export interface DoubleColumn {
@@ -57,6 +59,27 @@ export interface Int32Column {
 }
 
 export type Column = DictionaryColumn | DoubleColumn | Int64Column | Int32Column;
+
+/** Rows that share what their columns say, as those of a series do. Classes are numbered in the order of their first rows. */
+export interface RowClasses {
+  /** Class of each row; undefined: there is one only. */
+  of: Uint32Array | undefined;
+  /** Rows of each class, one at least. */
+  counts: Uint32Array;
+}
+
+/** Texts of a row group, told once for each class of rows. Entries are all used, and in the order of the first rows that use them. */
+export interface ClassColumn {
+  kind: 'string' | 'binary';
+  classes: RowClasses;
+  /** By class. */
+  classIds: Uint32Array;
+  offsets: Uint32Array;
+  bytes: Uint8Array;
+}
+
+/** What a row group is written from: absent columns and classes stay as they are. */
+export type GroupColumn = Column | ClassColumn;
 
 export interface ColumnBatch {
   rowCount: number;
@@ -111,6 +134,24 @@ export function isAbsent(column: Column): boolean {
   const view = 'ids' in column ? column.ids : column.values;
   // What was let go of is empty, too, and no column.
   return view.length === 0 && !(view.buffer as ArrayBuffer).detached;
+}
+
+/** With a value for each row. */
+export function inFull(column: GroupColumn, rowCount: number): Column {
+  if ('classes' in column) {
+    const { kind, classes, classIds, offsets, bytes } = column;
+    const ids = new Uint32Array(rowCount).fill(classIds[0]!);
+    if (classes.of) for (let row = 0; row < rowCount; row++) ids[row] = classIds[classes.of[row]!]!;
+    return { kind, ids, offsets, bytes };
+  }
+  if (rowCount === 0 || !isAbsent(column)) return column;
+  if ('ids' in column) {
+    return { ...column, ids: new Uint32Array(rowCount).fill(NULL_ID), offsets: new Uint32Array(1) };
+  }
+  const nulls = new Uint8Array(rowCount).fill(1);
+  if (column.kind === 'double') return { ...column, values: new Float64Array(rowCount), nulls };
+  if (column.kind === 'int32') return { ...column, values: new Int32Array(rowCount), nulls };
+  return { ...column, values: new BigInt64Array(rowCount), nulls };
 }
 
 /** Bytes a batch holds, for budgets. */

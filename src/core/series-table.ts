@@ -51,8 +51,6 @@ const HEADER_WORDS = 5;
 
 /** Reads a table; cheap to make. */
 export class SeriesTable {
-  /** Equal for equal tables only, whatever thread has them. */
-  readonly key: string;
   readonly seriesMax: number;
   readonly textsMax: number;
   /** SERIES_WORDS for each series: ids of its texts, then the interval. */
@@ -62,8 +60,7 @@ export class SeriesTable {
   readonly bytes: Uint8Array;
 
   constructor(buffer: SharedArrayBuffer) {
-    const [thread, number, seriesMax, textsMax, textBytesMax] = new Uint32Array(buffer, 0, HEADER_WORDS);
-    this.key = `${thread}-${number}`;
+    const [, , seriesMax, textsMax, textBytesMax] = new Uint32Array(buffer, 0, HEADER_WORDS);
     this.seriesMax = seriesMax!;
     this.textsMax = textsMax!;
     const recordsAt = HEADER_WORDS * 4;
@@ -72,6 +69,12 @@ export class SeriesTable {
     this.records = new Uint32Array(buffer, recordsAt, seriesMax! * SERIES_WORDS);
     this.offsets = new Uint32Array(buffer, offsetsAt, textsMax! + 1);
     this.bytes = new Uint8Array(buffer, bytesAt, textBytesMax!);
+  }
+
+  /** Equal for equal tables only, whatever thread has them. */
+  static keyOf(buffer: SharedArrayBuffer): number {
+    const header = new Uint32Array(buffer, 0, 2);
+    return header[0]! * 2 ** 32 + header[1]!;
   }
 
   textBytes(id: number): Uint8Array {

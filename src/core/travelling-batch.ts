@@ -9,6 +9,7 @@ import {
   type ColumnBatch,
   type ColumnKind,
   type ColumnSchema,
+  isAbsent,
   NOTHING,
   type SeriesRows,
 } from './columns.ts';
@@ -120,6 +121,14 @@ export function columnOf(batch: TravellingBatch, name: string): Column {
   const nullsAt = layout[at + 1]!;
   const nulls = nullsAt === ABSENT ? {} : { nulls: new Uint8Array(buffer, start + nullsAt, rowCount) };
   return numbersOf(kind, buffer, start + first, rowCount, nulls);
+}
+
+/** False where the column is null in every row. Cheaper than to look at it. */
+export function hasColumn(batch: TravellingBatch, name: string): boolean {
+  if ('columns' in batch) return !isAbsent(columnOf(batch, name));
+  const { layout, places } = openedOf(batch);
+  const { at } = places.columns.get(name) ?? noColumn(name);
+  return layout[at] !== ABSENT;
 }
 
 export function seriesOf(batch: TravellingBatch): SeriesRows | undefined {

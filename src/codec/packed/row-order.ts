@@ -37,7 +37,8 @@ export function reordered(column: Column, order: Uint32Array): Column {
   if ('ids' in column) {
     const ids = new Uint32Array(count);
     for (let i = 0; i < count; i++) ids[i] = column.ids[order[i]!]!;
-    return { ...column, ids };
+    const { kind, offsets, bytes } = column;
+    return { kind, ids, offsets, bytes };
   }
   const rest: { nulls?: Uint8Array } = {};
   if (column.nulls) {
