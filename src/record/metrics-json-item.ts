@@ -6,6 +6,7 @@ import { isUtf8 } from 'node:buffer';
 import { NULL_ID } from '../core/columns.ts';
 import type { JsonScanner } from '../wire/json-scanner.ts';
 import type { StringWriter } from './column-writers.ts';
+import { KnownBytes, viewOf } from './known-bytes.ts';
 import { type MetricRows, TYPE_NAMES } from './metrics-rows.ts';
 import { type PointFrame, SeenItem, SeenSeries } from './seen-series.ts';
 
@@ -68,6 +69,7 @@ const METADATA = 1024;
 
 export class JsonItemReader {
   readonly #scanner: JsonScanner;
+  readonly #view: DataView;
   readonly #rows: MetricRows;
   readonly #kind: 'series' | 'distribution';
   readonly #tags: SliceColumn;
@@ -86,6 +88,7 @@ export class JsonItemReader {
 
   constructor(scanner: JsonScanner, rows: MetricRows, kind: 'series' | 'distribution') {
     this.#scanner = scanner;
+    this.#view = viewOf(scanner.bytes);
     this.#rows = rows;
     this.#kind = kind;
     this.#tags = new SliceColumn(rows.tagLists);
@@ -126,28 +129,30 @@ export class JsonItemReader {
     const { bytes, offset: start } = scanner;
     const { head, tail, frame } = seen;
     const { beforeTime, beforeValue, behind } = frame!;
-    if (!isAt(bytes, start, head)) return false;
+    const view = this.#view;
+    const end = bytes.length;
+    if (!head.isAt(view, start, end)) return false;
     const rows = this.#rows;
     rows.clearPoints();
     this.#exact = true;
     let at = start + head.length;
     for (;;) {
-      if (!isAtShort(bytes, at, beforeTime)) return this.#backTo(start);
+      if (!beforeTime.isAt(view, at, end)) return this.#backTo(start);
       scanner.offset = at + beforeTime.length;
       if (!isNumberStart(bytes[scanner.offset])) return this.#backTo(start);
       const time = this.#readTime();
-      if (!isAtShort(bytes, scanner.offset, beforeValue)) return this.#backTo(start);
+      if (!beforeValue.isAt(view, scanner.offset, end)) return this.#backTo(start);
       scanner.offset += beforeValue.length;
       if (!isNumberStart(bytes[scanner.offset])) return this.#backTo(start);
       const value = scanner.readNumber();
       if (!scanner.numberExact || !this.#exact) return this.#backTo(start);
-      if (!isAtShort(bytes, scanner.offset, behind)) return this.#backTo(start);
+      if (!behind.isAt(view, scanner.offset, end)) return this.#backTo(start);
       rows.addValue(time, value);
       at = scanner.offset + behind.length;
       if (bytes[at] !== COMMA) break;
       at += bytes[at + 1] === SPACE ? 2 : 1;
     }
-    if (!isAt(bytes, at, tail)) return this.#backTo(start);
+    if (!tail.isAt(view, at, end)) return this.#backTo(start);
     scanner.offset = at + tail.length;
     rows.endSeen(this.#kind, seen);
     return true;
@@ -171,13 +176,12 @@ export class JsonItemReader {
     const frameText = `${beforeTime.toString('latin1')}\n${beforeValue.toString('latin1')}\n${behind.toString('latin1')}`;
     const key = `${this.#kind}\n${frameText}\n${head.toString('latin1')}\n${tail.toString('latin1')}`;
     return SEEN.remember(key, () => {
-      const [one, two, three] = [beforeTime, beforeValue, behind].map((part) => Buffer.from(part)) as [
-        Buffer,
-        Buffer,
-        Buffer,
-      ];
-      const frame: PointFrame = { beforeTime: one, beforeValue: two, behind: three };
-      return new SeenItem(Buffer.from(head), Buffer.from(tail), this.#rows.staged(), this.#shape, frame);
+      const frame: PointFrame = {
+        beforeTime: new KnownBytes(beforeTime),
+        beforeValue: new KnownBytes(beforeValue),
+        behind: new KnownBytes(behind),
+      };
+      return new SeenItem(head, tail, this.#rows.staged(), this.#shape, frame);
     });
   }
 
@@ -462,17 +466,6 @@ export class JsonItemReader {
 
 /** Series that were read before by this thread. */
 const SEEN = new SeenSeries();
-
-function isAt(bytes: Buffer, at: number, part: Buffer): boolean {
-  const end = at + part.length;
-  return end <= bytes.length && part.compare(bytes, at, end) === 0;
-}
-
-/** Of some bytes: the way into native code would take longer. */
-function isAtShort(bytes: Buffer, at: number, part: Buffer): boolean {
-  for (let i = 0; i < part.length; i++) if (bytes[at + i] !== part[i]) return false;
-  return true;
-}
 
 function isNumberStart(c: number | undefined): boolean {
   return c !== undefined && (c === MINUS || (c >= 0x30 && c <= 0x39));

@@ -6,9 +6,14 @@ import { NULL_ID } from '../core/columns.ts';
 import { hasNaNPayload } from '../wire/datadog/series-messages.ts';
 import type { ProtobufReader } from '../wire/protobuf.ts';
 import type { StringWriter } from './column-writers.ts';
+import { viewOf } from './known-bytes.ts';
 import { FieldCache, FieldRun } from './metrics-protobuf-fields.ts';
 import { type MetricRows, TYPE_NAMES } from './metrics-rows.ts';
 import { SeenItem, SeenSeries } from './seen-series.ts';
+
+/** Bytes of a point's value with its tag; of its time, which is in seconds of these centuries. */
+const VALUE_BYTES = 9;
+const TIME_BYTES = 6;
 
 /** Seconds whose milliseconds are still exact. */
 const SECONDS_MAX = Math.floor(Number.MAX_SAFE_INTEGER / 1000);
@@ -20,17 +25,6 @@ const HEAD_TAGS: ReadonlySet<number> = new Set([0x0a, 0x12, 0x1a]);
 
 /** Series that were read before by this thread, by their head. */
 const SEEN = new SeenSeries();
-
-/** The way into native code takes longer than to compare so many bytes here. */
-const SHORT_BYTES = 24;
-
-function isAt({ buffer, offset, end }: ProtobufReader, part: Buffer): boolean {
-  if (part.length <= SHORT_BYTES) {
-    for (let i = 0; i < part.length; i++) if (buffer[offset + i] !== part[i]) return false;
-    return offset + part.length <= end;
-  }
-  return offset + part.length <= end && part.compare(buffer, offset, offset + part.length) === 0;
-}
 
 /** Where the first field stands that is not of the head; `start` where something is odd. */
 function endOfHead(buffer: Buffer, start: number, end: number): number {
@@ -48,6 +42,7 @@ function endOfHead(buffer: Buffer, start: number, end: number): number {
 export class ProtobufItemReader {
   readonly #rows: MetricRows;
   readonly #receiver: ProtobufReader;
+  readonly #view: DataView;
   readonly #tags: FieldCache;
   readonly #resources: FieldCache;
   readonly #metadata: FieldCache;
@@ -62,6 +57,7 @@ export class ProtobufItemReader {
   constructor(rows: MetricRows, reader: ProtobufReader) {
     this.#rows = rows;
     this.#receiver = reader;
+    this.#view = viewOf(reader.buffer);
     this.#tags = new FieldCache(rows.tagLists, 'tags', rows);
     this.#resources = new FieldCache(rows.resourceLists, 'resources', rows);
     this.#metadata = new FieldCache(rows.metadatas, 'metadata', rows);
@@ -97,7 +93,7 @@ export class ProtobufItemReader {
     const reader = this.#receiver;
     const start = reader.offset;
     const expected = this.#before?.next;
-    const known = expected && isAt(reader, expected.head) ? expected : this.#find();
+    const known = expected?.head.isAt(this.#view, start, reader.end) ? expected : this.#find();
     if (known && this.#readAgain(known)) {
       if (this.#before) this.#before.next = known;
       this.#before = known;
@@ -128,8 +124,8 @@ export class ProtobufItemReader {
       reader.offset += 1;
       this.#readPoint();
     }
-    if (!this.#exact || rows.pointCount === 0 || reader.end - reader.offset !== tail.length || !isAt(reader, tail))
-      return false;
+    if (!this.#exact || rows.pointCount === 0 || reader.end - reader.offset !== tail.length) return false;
+    if (!tail.isAt(this.#view, reader.offset, reader.end)) return false;
     reader.offset = reader.end;
     rows.endSeen('series', seen);
     return true;
@@ -140,10 +136,7 @@ export class ProtobufItemReader {
     const { buffer, end } = this.#receiver;
     if (endOfHead(buffer, start, end) !== pointsStart) return undefined;
     const [head, tail] = [buffer.subarray(start, pointsStart), buffer.subarray(pointsEnd, end)];
-    return SEEN.replace(
-      head.toString('latin1'),
-      new SeenItem(Buffer.from(head), Buffer.from(tail), this.#rows.staged(), '#2'),
-    );
+    return SEEN.replace(head.toString('latin1'), new SeenItem(head, tail, this.#rows.staged(), '#2'));
   }
 
   #readNew(start: number): void {
@@ -236,7 +229,34 @@ export class ProtobufItemReader {
     this.#rows.metadata = metadata.id;
   }
 
+  /** Value and time, as nearly all points are; false, the cursor unmoved, where this is another kind of point. */
+  #readPlainPoint(): boolean {
+    const reader = this.#receiver;
+    const { buffer, offset } = reader;
+    const length = buffer[offset]!;
+    const behind = offset + 1 + length;
+    // A value of 0 is left out.
+    const timeAt = behind - TIME_BYTES;
+    const hasValue = length === VALUE_BYTES + TIME_BYTES;
+    if ((!hasValue && length !== TIME_BYTES) || behind > reader.end) return false;
+    if (buffer[timeAt] !== 0x10 || (hasValue && buffer[offset + 1] !== 0x09)) return false;
+    const one = buffer[timeAt + 1]!;
+    const two = buffer[timeAt + 2]!;
+    const three = buffer[timeAt + 3]!;
+    const four = buffer[timeAt + 4]!;
+    const five = buffer[timeAt + 5]!;
+    if ((one & two & three & four & 0x80) === 0 || five >= 0x80) return false;
+    const value = hasValue ? this.#view.getFloat64(offset + 2, true) : 0;
+    // Of those, bits may matter.
+    if (Number.isNaN(value)) return false;
+    const low = (one & 0x7f) | ((two & 0x7f) << 7) | ((three & 0x7f) << 14) | ((four & 0x7f) << 21);
+    reader.offset = behind;
+    this.#rows.addValue((low + five * 2 ** 28) * 1000, value);
+    return true;
+  }
+
   #readPoint(): void {
+    if (this.#readPlainPoint()) return;
     const reader = this.#receiver;
     let seconds = 0;
     let value = 0;

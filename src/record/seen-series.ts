@@ -6,6 +6,7 @@
 import { threadId } from 'node:worker_threads';
 import { MIB } from '../core/limits.ts';
 import { SeriesTableWriter } from '../core/series-table.ts';
+import { KnownBytes } from './known-bytes.ts';
 
 /** Of a staged item, all but its points. */
 export interface SeenColumns {
@@ -24,15 +25,15 @@ export interface SeenColumns {
 
 /** What stands between the numbers of a JSON point, and between points. */
 export interface PointFrame {
-  beforeTime: Buffer;
-  beforeValue: Buffer;
-  behind: Buffer;
+  beforeTime: KnownBytes;
+  beforeValue: KnownBytes;
+  behind: KnownBytes;
 }
 
 export class SeenItem {
   /** The item's bytes before its points and behind them. */
-  readonly head: Buffer;
-  readonly tail: Buffer;
+  readonly head: KnownBytes;
+  readonly tail: KnownBytes;
   readonly columns: SeenColumns;
   readonly shape: string;
   readonly frame: PointFrame | undefined;
@@ -45,9 +46,9 @@ export class SeenItem {
   batchNumber = -1;
   readonly ids = new Uint32Array(10);
 
-  constructor(head: Buffer, tail: Buffer, columns: SeenColumns, shape: string, frame?: PointFrame) {
-    this.head = head;
-    this.tail = tail;
+  constructor(head: Uint8Array, tail: Uint8Array, columns: SeenColumns, shape: string, frame?: PointFrame) {
+    this.head = new KnownBytes(head);
+    this.tail = new KnownBytes(tail);
     this.columns = columns;
     this.shape = shape;
     this.frame = frame;

@@ -98,6 +98,36 @@ describe('series in protobuf', () => {
     }
   });
 
+  it('reads a point alike in whatever order its fields come', () => {
+    const chance = new Chance(seededRandom(5));
+    const values = [0, -0, 1.5, Number.POSITIVE_INFINITY, Number.MIN_VALUE, Number.NaN, 1e300];
+    const times = [0, 127, 2 ** 28 - 1, 2 ** 28, 1575317847, 2 ** 35 - 1, 2 ** 35, -1];
+    for (let i = 0; i < 300; i++) {
+      const points = chance.list(5, () => ({
+        value: values[chance.below(values.length)]!,
+        time: times[chance.below(times.length)]!,
+      }));
+      const body = (isTurned: boolean): Uint8Array =>
+        payload((out) => {
+          out.string(2, 'turned');
+          for (const { value, time } of points) {
+            out.message(4, (point) => {
+              // What is 0 is left out.
+              if (isTurned) point.varint(2, time);
+              if (!Object.is(value, 0)) point.double(1, value);
+              if (!isTurned && time !== 0) point.varint(2, time);
+            });
+          }
+        });
+      const expected = decoded('series-v2-proto', body(true)).rows;
+      const actual = decoded('series-v2-proto', body(false)).rows;
+      expect(actual).toEqual(expected);
+      expect(expected.map(({ value }) => value)).toEqual(
+        points.length === 0 ? [null] : points.map(({ value }) => value),
+      );
+    }
+  });
+
   const nan =
     (bits: bigint): Fill =>
     (out) =>
