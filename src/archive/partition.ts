@@ -13,8 +13,11 @@ const FUTURE_MS_MAX = HOUR_MS;
 
 /** Hours since the epoch under which a row is filed. */
 export function hourOf(timeMs: number, receivedAtMs: number): number {
-  const usable = timeMs >= receivedAtMs - PAST_MS_MAX && timeMs <= receivedAtMs + FUTURE_MS_MAX;
-  return Math.floor((usable ? timeMs : receivedAtMs) / HOUR_MS);
+  return Math.floor((isUsableTime(timeMs, receivedAtMs) ? timeMs : receivedAtMs) / HOUR_MS);
+}
+
+export function isUsableTime(timeMs: number, receivedAtMs: number): boolean {
+  return timeMs >= receivedAtMs - PAST_MS_MAX && timeMs <= receivedAtMs + FUTURE_MS_MAX;
 }
 
 /**
