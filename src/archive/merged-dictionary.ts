@@ -10,46 +10,77 @@ export class MergedDictionary {
   #offsets = new Uint32Array(HASH_SLOTS_AT_FIRST + 1);
   #count = 0;
   #bytes: Buffer<ArrayBuffer>;
+  /** Where the entries lie that are asked for. */
+  #source: Uint8Array = new Uint8Array(0);
+  #view: DataView = new DataView(new ArrayBuffer(0));
+  /** Part of the source whose entries are known and not copied yet: neighbours go together. */
+  #waitingStart = 0;
+  #waitingEnd = 0;
+  #copied = 0;
 
   constructor(bytesAtFirst = 16 * 1024) {
     this.#bytes = Buffer.allocUnsafeSlow(bytesAtFirst);
   }
 
   idOf(entry: Uint8Array): number {
-    const hash = hashOf(entry);
+    this.readFrom(entry);
+    return this.idAt(0, entry.byteLength);
+  }
+
+  /** What `idAt` is asked for next lies in these bytes, which must not change until others are named. */
+  readFrom(bytes: Uint8Array): void {
+    this.#copyWaiting();
+    this.#source = bytes;
+    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  }
+
+  idAt(start: number, end: number): number {
+    const hash = hashOf(this.#view, start, end);
     let slot = hash & (this.#slots.length - 1);
     for (;;) {
       const id = this.#slots[slot]!;
-      if (id === -1) return this.#add(entry, hash, slot);
-      if (this.#hashes[id] === hash && this.#isEntry(id, entry)) return id;
+      if (id === -1) return this.#add(start, end, hash, slot);
+      if (this.#hashes[id] === hash && this.#isEntry(id, start, end)) return id;
       slot = (slot + 1) & (this.#slots.length - 1);
     }
   }
 
-  #isEntry(id: number, entry: Uint8Array): boolean {
-    const start = this.#offsets[id]!;
-    const end = this.#offsets[id + 1]!;
-    if (end - start !== entry.byteLength) return false;
-    return this.#bytes.compare(entry, 0, entry.byteLength, start, end) === 0;
+  #isEntry(id: number, start: number, end: number): boolean {
+    const ownStart = this.#offsets[id]!;
+    const ownEnd = this.#offsets[id + 1]!;
+    if (ownEnd - ownStart !== end - start) return false;
+    if (ownEnd > this.#copied) this.#copyWaiting();
+    return this.#bytes.compare(this.#source, start, end, ownStart, ownEnd) === 0;
   }
 
-  #add(entry: Uint8Array, hash: number, slot: number): number {
+  #add(start: number, end: number, hash: number, slot: number): number {
     const id = this.#count;
-    const start = this.#offsets[id]!;
-    const end = start + entry.byteLength;
+    if (start !== this.#waitingEnd) {
+      this.#copyWaiting();
+      this.#waitingStart = start;
+    }
+    this.#waitingEnd = end;
+    this.#slots[slot] = id;
+    this.#count += 1;
+    if (this.#count * 2 > this.#slots.length) this.#grow(id, hash);
+    this.#hashes[id] = hash;
+    this.#offsets[id + 1] = this.#offsets[id]! + end - start;
+    return id;
+  }
+
+  #copyWaiting(): void {
+    const start = this.#copied;
+    const end = start + this.#waitingEnd - this.#waitingStart;
     if (end > this.#bytes.byteLength) {
       const grown = Buffer.allocUnsafeSlow(Math.max(end, this.#bytes.byteLength * 2));
       this.#bytes.copy(grown, 0, 0, start);
       letGo(this.#bytes);
       this.#bytes = grown;
     }
-    this.#bytes.set(entry, start);
-    this.#slots[slot] = id;
-    this.#count += 1;
-    if (this.#count * 2 > this.#slots.length) this.#grow(id, hash);
-    this.#hashes[id] = hash;
-    this.#offsets[id + 1] = end;
-    return id;
+    if (end > start) this.#bytes.set(this.#source.subarray(this.#waitingStart, this.#waitingEnd), start);
+    this.#copied = end;
+    this.#waitingStart = 0;
+    this.#waitingEnd = 0;
   }
 
   #grow(last: number, lastHash: number): void {
@@ -76,6 +107,7 @@ export class MergedDictionary {
   }
 
   finish(): { offsets: Uint32Array; bytes: Uint8Array } {
+    this.#copyWaiting();
     const offsets = this.#offsets.slice(0, this.#count + 1);
     return { offsets, bytes: this.#bytes.subarray(0, offsets[this.#count]!) };
   }
@@ -98,12 +130,15 @@ export class OwnIds {
   }
 
   ofRow(row: number): number {
-    return this.#mapped.length === 0 ? NULL_ID : this.#of(this.#source.ids[row]!);
+    if (this.#mapped.length === 0) return NULL_ID;
+    this.#dictionary.readFrom(this.#source.bytes);
+    return this.#of(this.#source.ids[row]!);
   }
 
   /** Those of all rows, or of these, into `target`. */
   copyTo(target: Uint32Array, start: number, rows: Uint32Array | undefined): void {
-    const { ids } = this.#source;
+    const { ids, bytes } = this.#source;
+    this.#dictionary.readFrom(bytes);
     const count = rows ? rows.length : ids.length;
     for (let i = 0; i < count; i++) target[start + i] = this.#of(ids[rows ? rows[i]! : i]!);
   }
@@ -112,35 +147,36 @@ export class OwnIds {
     if (id === NULL_ID) return NULL_ID;
     const known = this.#mapped[id]!;
     if (known !== UNMAPPED) return known;
-    const { bytes, offsets } = this.#source;
-    const own = this.#dictionary.idOf(bytes.subarray(offsets[id]!, offsets[id + 1]!));
+    const { offsets } = this.#source;
+    const own = this.#dictionary.idAt(offsets[id]!, offsets[id + 1]!);
     this.#mapped[id] = own;
     return own;
   }
 }
 
 /** Four bytes at a step, as MurmurHash3 does; long entries are sampled, so that one hash never costs more than some 100 steps. */
-function hashOf(entry: Uint8Array): number {
-  const length = entry.byteLength;
-  if (length <= SAMPLED_ABOVE_BYTES) return finished(hashOfPart(entry, 0, length, length), length);
-  let hash = hashOfPart(entry, 0, 128, length);
+function hashOf(view: DataView, start: number, end: number): number {
+  const length = end - start;
+  if (length <= SAMPLED_ABOVE_BYTES) return finished(hashOfPart(view, start, end, length), length);
+  let hash = hashOfPart(view, start, start + 128, length);
   const step = (length - 192) / 64;
-  for (let i = 0; i < 64; i++) hash = Math.imul(hash ^ entry[128 + Math.floor(i * step)]!, 0x01000193);
-  return finished(hashOfPart(entry, length - 64, length, hash), length);
+  for (let i = 0; i < 64; i++) {
+    hash = Math.imul(hash ^ view.getUint8(start + 128 + Math.floor(i * step)), 0x01000193);
+  }
+  return finished(hashOfPart(view, end - 64, end, hash), length);
 }
 
 const SAMPLED_ABOVE_BYTES = 384;
 
-function hashOfPart(entry: Uint8Array, from: number, to: number, seed: number): number {
+function hashOfPart(view: DataView, from: number, to: number, seed: number): number {
   let hash = seed;
   let at = from;
   for (; at + 4 <= to; at += 4) {
-    const word = entry[at]! | (entry[at + 1]! << 8) | (entry[at + 2]! << 16) | (entry[at + 3]! << 24);
-    const mixed = Math.imul(word, 0xcc9e2d51);
+    const mixed = Math.imul(view.getInt32(at, true), 0xcc9e2d51);
     hash ^= Math.imul((mixed << 15) | (mixed >>> 17), 0x1b873593);
     hash = (Math.imul((hash << 13) | (hash >>> 19), 5) + 0xe6546b64) | 0;
   }
-  for (; at < to; at += 1) hash = Math.imul(hash ^ entry[at]!, 0x01000193);
+  for (; at < to; at += 1) hash = Math.imul(hash ^ view.getUint8(at), 0x01000193);
   return hash;
 }
 

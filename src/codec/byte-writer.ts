@@ -133,23 +133,31 @@ export class ByteWriter {
     this.length = at;
   }
 
-  /** The same of whole numbers of up to 53 bits. */
+  /** The same of whole numbers of up to 53 bits: a few of them at a time, the low ones first. */
   packedWide(values: ArrayLike<number>, start: number, count: number, width: number): void {
-    const base = this.zeros((count * width) / 8);
+    this.reserve((count * width) / 8);
     const bytes = this.#bytes;
-    let bit = 0;
-    for (let i = start; i < start + count; i++) {
+    const end = start + count;
+    let at = this.length;
+    let pending = 0;
+    let bits = 0;
+    for (let i = start; i < end; i++) {
       let rest = values[i]!;
-      let left = width;
-      while (left > 0) {
-        const shift = bit & 7;
-        const take = Math.min(8 - shift, left);
-        const part = rest % 2 ** take;
-        bytes[base + (bit >> 3)]! |= part << shift;
-        rest = (rest - part) / 2 ** take;
-        bit += take;
-        left -= take;
+      for (let left = width; left > 0; left -= WIDE_STEP_BITS) {
+        const high = Math.floor(rest / WIDE_STEP);
+        pending |= (rest - high * WIDE_STEP) << bits;
+        bits += Math.min(left, WIDE_STEP_BITS);
+        rest = high;
+        while (bits >= 8) {
+          bytes[at++] = pending;
+          pending >>>= 8;
+          bits -= 8;
+        }
       }
     }
+    this.length = at;
   }
 }
+
+const WIDE_STEP_BITS = 16;
+const WIDE_STEP = 2 ** WIDE_STEP_BITS;

@@ -182,14 +182,16 @@ function longValues(values: BigInt64Array, unsigned: boolean, compressor: Compre
     pageValuesMax: PAGE_ROWS_MAX,
     ...statistics,
   });
-  const others = isThorough ? [plain, ...numberDictionaries(values, plain)] : [];
-  if (!writeDeltas64(probe, values)) return isThorough ? others : [plain];
-  if (isThorough) return [deltas(false), deltas(true), ...others];
+  if (isThorough) {
+    const others = [plain, ...numberDictionaries(values, plain)];
+    return writeDeltas64(probe, values) ? [deltas(false), deltas(true), ...others] : others;
+  }
+  // A sample first: what is random need not be tried as a whole.
   const sample = values.subarray(0, SAMPLE_VALUES);
   const sampled = new ByteWriter();
-  writeDeltas64(sampled, sample);
+  if (!writeDeltas64(sampled, sample)) return [plain];
   if (compressor.compress(sampled.view()).byteLength > compressor.compress(bytesOf(sample)).byteLength) return [plain];
-  return [deltas(false)];
+  return writeDeltas64(probe, values) ? [deltas(false)] : [plain];
 }
 
 /** Nothing without values, or without bounds of all of them. */

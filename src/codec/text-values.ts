@@ -51,15 +51,14 @@ export function textValues(
   const averageBytes = Math.max(1, plainBytes / Math.max(1, count));
   const pageBytesMax = isThorough ? PAGE_TEXT_BYTES_THOROUGH_MAX : PAGE_TEXT_BYTES_MAX;
   const pageValuesMax = Math.max(1, Math.floor(pageBytesMax / averageBytes));
-  const entryAt = (i: number): Uint8Array => entry(used[local[i]!]!);
+  const texts = new Texts(column, used, local);
   for (const isAligned of isThorough ? [false, true] : [false]) {
     found.push({
       encoding: ENCODING.deltaLengthByteArray,
       write: (page, from, to) => {
-        const lengths = new Int32Array(to - from);
-        for (let i = from; i < to; i++) lengths[i - from] = entryAt(i).byteLength;
+        const lengths = texts.lengths(from, to);
         writeDeltas32(page, lengths, lengths.length, isAligned);
-        for (let i = from; i < to; i++) page.bytes(entryAt(i));
+        texts.write(page, from, to);
       },
       pageValuesMax,
       ...statistics,
@@ -70,7 +69,7 @@ export function textValues(
       encoding: ENCODING.plain,
       write: (page, from, to) => {
         for (let i = from; i < to; i++) {
-          const value = entryAt(i);
+          const value = entry(used[local[i]!]!);
           page.uint32(value.byteLength);
           page.bytes(value);
         }
@@ -80,6 +79,45 @@ export function textValues(
     });
   }
   return found;
+}
+
+/** Values of a column, as bytes. */
+class Texts {
+  readonly #offsets: Uint32Array;
+  readonly #bytes: Uint8Array;
+  readonly #used: Uint32Array;
+  readonly #local: Uint32Array;
+
+  constructor({ offsets, bytes }: DictionaryColumn | ClassColumn, used: Uint32Array, local: Uint32Array) {
+    this.#offsets = offsets;
+    this.#bytes = bytes;
+    this.#used = used;
+    this.#local = local;
+  }
+
+  lengths(from: number, to: number): Int32Array {
+    const lengths = new Int32Array(to - from);
+    for (let i = from; i < to; i++) {
+      const id = this.#used[this.#local[i]!]!;
+      lengths[i - from] = this.#offsets[id + 1]! - this.#offsets[id]!;
+    }
+    return lengths;
+  }
+
+  /** One behind another. What lies so already is copied at once. */
+  write(page: ByteWriter, from: number, to: number): void {
+    let start = 0;
+    let end = 0;
+    for (let i = from; i < to; i++) {
+      const id = this.#used[this.#local[i]!]!;
+      if (this.#offsets[id] !== end) {
+        if (end > start) page.bytes(this.#bytes.subarray(start, end));
+        start = this.#offsets[id]!;
+      }
+      end = this.#offsets[id + 1]!;
+    }
+    if (end > start) page.bytes(this.#bytes.subarray(start, end));
+  }
 }
 
 /** Entries that come up, in the order of their first rows; how often each does; and of each value its place among them. */
