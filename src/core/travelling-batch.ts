@@ -68,28 +68,35 @@ export function layoutBytes(schema: readonly ColumnSchema[]): number {
   return aligned((placesOf(schema).seriesAt + 1) * 4);
 }
 
-/** The batch itself where its columns have buffers of their own. A page must be the batch's alone. */
+/** Writes the layout of a page whose columns lie in it: of those that are not absent, by name. */
+export function writeLayout(
+  { buffer }: BatchPage,
+  schema: readonly ColumnSchema[],
+  present: readonly (readonly [string, Column])[],
+  seriesIds: Uint32Array | undefined,
+): void {
+  const places = placesOf(schema);
+  const layout = new Int32Array(buffer, 0, places.seriesAt + 1).fill(ABSENT);
+  for (const [name, column] of present) {
+    const { at } = places.columns.get(name)!;
+    if ('ids' in column) {
+      layout[at] = column.ids.byteOffset;
+      layout[at + 1] = column.offsets.byteOffset;
+      layout[at + 2] = column.offsets.length;
+      layout[at + 3] = column.bytes.byteOffset;
+      layout[at + 4] = column.bytes.byteLength;
+    } else {
+      layout[at] = column.values.byteOffset;
+      if (column.nulls) layout[at + 1] = column.nulls.byteOffset;
+    }
+  }
+  if (seriesIds) layout[places.seriesAt] = seriesIds.byteOffset;
+}
+
+/** The batch itself where its columns have buffers of their own. A page must be the batch's alone, with its layout. */
 export function packBatch(batch: ColumnBatch): TravellingBatch {
   const { rowCount, series, page } = batch;
   if (!page) return batch;
-  const layout = new Int32Array(page.buffer);
-  let at = 0;
-  for (const column of Object.values(batch.columns)) {
-    if ('ids' in column) {
-      const { ids, offsets, bytes } = column;
-      layout[at] = ids.length === 0 ? ABSENT : ids.byteOffset;
-      layout[at + 1] = offsets.byteOffset;
-      layout[at + 2] = offsets.length;
-      layout[at + 3] = bytes.byteOffset;
-      layout[at + 4] = bytes.byteLength;
-      at += INTS_OF_DICTIONARY;
-    } else {
-      layout[at] = column.values.length === 0 ? ABSENT : column.values.byteOffset;
-      layout[at + 1] = column.nulls?.byteOffset ?? ABSENT;
-      at += INTS_OF_NUMBERS;
-    }
-  }
-  layout[at] = series ? series.ids.byteOffset : ABSENT;
   return { rowCount, page, at: 0, byteLength: page.buffer.byteLength, ...(series ? { table: series.table } : {}) };
 }
 

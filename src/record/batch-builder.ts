@@ -7,7 +7,7 @@
  */
 import { absentColumn, type Column, type ColumnBatch, type ColumnKind, type ColumnSchema } from '../core/columns.ts';
 import type { SeriesTableWriter } from '../core/series-table.ts';
-import { layoutBytes } from '../core/travelling-batch.ts';
+import { layoutBytes, writeLayout } from '../core/travelling-batch.ts';
 import {
   type ColumnWriter,
   type DoubleWriter,
@@ -110,11 +110,13 @@ export class BatchBuilder {
 
   /** Once. */
   finish(): ColumnBatch {
-    const columns: Record<string, Column> = {};
+    const columns = absentColumns(this.#schema);
     const rowCount = this.row;
     const hasSeries = !this.series.isAbsent;
+    const list = this.#list;
     let bytes = 0;
-    for (const writer of this.#list) {
+    for (let i = 0; i < list.length; i++) {
+      const writer = list[i]!;
       if (writer.isAbsent) continue;
       writer.fillTo(rowCount);
       bytes += writer.sharedBytes(rowCount);
@@ -123,21 +125,42 @@ export class BatchBuilder {
       this.series.fillTo(rowCount);
       bytes += this.series.sharedIdBytes(rowCount);
     }
-    if (bytes <= SHARED_BYTES_MAX && this.#capacity <= SPARE_ROWS_MAX) {
-      const shared = new Shared(layoutBytes(this.#schema), bytes);
-      for (const [name, writer] of this.#writers) {
-        columns[name] = writer.isAbsent ? absentColumn(this.#kinds.get(name)!) : writer.copyTo(shared, rowCount);
-        writer.reset();
-      }
-      const series = hasSeries ? this.#seriesRows(this.series.copyIdsTo(shared, rowCount)) : {};
-      this.series.reset();
-      this.#keepWriters();
-      return { rowCount, columns, page: { buffer: shared.buffer, users: 1 }, ...series };
+    if (bytes > SHARED_BYTES_MAX || this.#capacity > SPARE_ROWS_MAX) {
+      for (let i = 0; i < list.length; i++)
+        if (!list[i]!.isAbsent) columns[this.#schema[i]!.name] = list[i]!.finish(rowCount);
+      return { rowCount, columns, ...(hasSeries ? this.#seriesRows(this.series.finishIds(rowCount)) : {}) };
     }
-    for (const [name, writer] of this.#writers)
-      columns[name] = writer.isAbsent ? absentColumn(this.#kinds.get(name)!) : writer.finish(rowCount);
-    return { rowCount, columns, ...(hasSeries ? this.#seriesRows(this.series.finishIds(rowCount)) : {}) };
+    const shared = new Shared(layoutBytes(this.#schema), bytes);
+    const present: [string, Column][] = [];
+    for (let i = 0; i < list.length; i++) {
+      const writer = list[i]!;
+      if (!writer.isAbsent) {
+        const { name } = this.#schema[i]!;
+        const column = writer.copyTo(shared, rowCount);
+        columns[name] = column;
+        present.push([name, column]);
+      }
+      writer.reset();
+    }
+    const ids = hasSeries ? this.series.copyIdsTo(shared, rowCount) : undefined;
+    this.series.reset();
+    this.#keepWriters();
+    const page = { buffer: shared.buffer, users: 1 };
+    writeLayout(page, this.#schema, present, ids);
+    return { rowCount, columns, page, ...(ids ? this.#seriesRows(ids) : {}) };
   }
+}
+
+const ABSENT = new Map<readonly ColumnSchema[], Record<string, Column>>();
+
+/** A batch that has no column yet, to be filled. */
+function absentColumns(schema: readonly ColumnSchema[]): Record<string, Column> {
+  let absent = ABSENT.get(schema);
+  if (!absent) {
+    absent = Object.fromEntries(schema.map(({ name, kind }) => [name, absentColumn(kind)]));
+    ABSENT.set(schema, absent);
+  }
+  return { ...absent };
 }
 
 interface Spare {
