@@ -11,7 +11,7 @@ import { machineFacts, machineLine } from './machine.ts';
 import { type BenchOptions, parseOptions, USAGE } from './options.ts';
 import { HOT_LEVEL } from './pipeline.ts';
 import type { SizeResult } from './size.ts';
-import { corpusSources, generatorSources, payloadSources, type Source } from './sources.ts';
+import { corpusSources, generatorSources, NO_CORPUS, payloadSources, type Source } from './sources.ts';
 import { type StageResult, stageNames } from './stages.ts';
 import { formTable, mb, sizeTable, stageTable } from './tables.ts';
 
@@ -118,8 +118,7 @@ function findSources(options: BenchOptions): { sources: Source[]; skipped: strin
   const generator = generatorSources(options.seed);
   const corpus = corpusSources();
   if (corpus) return { sources: [...corpus, ...generator], skipped: [] };
-  const reason = 'the corpus: no folder with corpus/ and tools/ in $REDUCTRAI_CORPUS or beside the project';
-  return { sources: generator, skipped: [reason] };
+  return { sources: generator, skipped: [`the corpus: ${NO_CORPUS}`] };
 }
 
 try {

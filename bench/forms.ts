@@ -36,7 +36,7 @@ export async function measureForms(
   const lists = new Map<Protocol, { bodies: RawBody[]; items: string[][] }>();
   texts.forEach((bytes, index) => {
     for (const sent of reencoded(signal, Buffer.from(bytes).toString('utf8'), index)) {
-      const body = rawBodyOf(signal, sent);
+      const body = rawBodyAt(signal, sent.path, sent.contentType, sent.body);
       if (!FORMS.includes(body.protocol)) continue;
       const list = lists.get(body.protocol) ?? { bodies: [], items: [] };
       lists.set(body.protocol, list);
@@ -77,8 +77,8 @@ function reencoded(signal: SourceSignal, text: string, index: number): SentBody[
   return signal === 'traces' ? reencodedSpans(text, `bench ${index}`) : [];
 }
 
-function rawBodyOf(signal: SourceSignal, { path, contentType, body }: SentBody): RawBody {
+export function rawBodyAt(signal: SourceSignal, path: string, contentType: string, bytes: Uint8Array): RawBody {
   const route = ROUTES.find((one) => one.path === path);
   if (!route) throw new Error(`BUG: no route ${path}`);
-  return { signal, protocol: route.protocolOf(contentType), contentType, path, bytes: body };
+  return { signal, protocol: route.protocolOf(contentType), contentType, path, bytes };
 }

@@ -26,6 +26,8 @@ const ENDING = /\.ndjson(\.gz|\.zst)?$/;
 /** Requests made of the generator at most: a tenth of them are of one kind at least. */
 const GENERATED_REQUESTS_MAX = 200_000;
 
+export const NO_CORPUS = 'no folder with corpus/ and tools/ in $REDUCTRAI_CORPUS or beside the project';
+
 export function corpusSources(): Source[] | undefined {
   const root = findCorpus();
   if (root === undefined) return undefined;

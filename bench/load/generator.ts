@@ -5,14 +5,11 @@
 import type { Signal } from '../../src/core/envelope.ts';
 import { quantile } from '../measure.ts';
 import { Connection } from './connection.ts';
-import { type Mix, makeTemplates, nextBody, type Template } from './templates.ts';
+import { type MixOptions, makeSendings } from './mixes.ts';
+import { nextBody, type Sending } from './templates.ts';
 
-export interface GeneratorOrder {
+export interface GeneratorOrder extends MixOptions {
   url: string;
-  mix: Mix;
-  seed: number;
-  /** Different bodies; each is sent many times with other times in it. */
-  templates: number;
   connections: number;
   warmUpSeconds: number;
   seconds: number;
@@ -49,8 +46,8 @@ const PAUSE_AFTER_REFUSAL_MS = 50;
 const LATENCIES_MAX = 5_000_000;
 
 async function run(order: GeneratorOrder): Promise<GeneratorReport> {
-  const templates = makeTemplates(order.mix, order.templates, order.seed, Date.now());
-  const heads = templates.map((template) => headOf(template, order.url));
+  const sendings = await makeSendings(order, Date.now());
+  const heads = sendings.map((sending) => headOf(sending, order.url));
   process.stdout.write('ready\n');
   const none = (): Acknowledged => ({ requests: 0, rawBytes: 0, rows: 0 });
   const total = none();
@@ -60,23 +57,28 @@ async function run(order: GeneratorOrder): Promise<GeneratorReport> {
   let window: Acknowledged | undefined;
   let isOver = false;
   let next = 0;
+  /** Templates' own buffers that are on their way. */
+  const underway = new Set<Buffer>();
 
   const lane = async (): Promise<void> => {
     const connection = new Connection(order.url);
     while (!isOver) {
-      const index = next++ % templates.length;
-      const template = templates[index]!;
-      const body = nextBody(template);
-      // An identity body is the template's own buffer, which another lane may restamp while this one is on its way.
-      const sent = body === template.raw ? Buffer.from(body) : body;
+      const index = next++ % sendings.length;
+      const sending = sendings[index]!;
+      const { template } = sending;
+      // What is on its way must not change: it is left to the socket, and a copy is the template's from now on.
+      if (underway.has(template.raw)) template.raw = Buffer.from(template.raw);
+      const body = nextBody(sending);
+      if (body === template.raw) underway.add(body);
       const startedMs = performance.now();
       let outcome: string;
       try {
-        const { status } = await connection.send(heads[index]!, sent);
+        const { status } = await connection.send(heads[index]!, body);
         outcome = status < 300 ? '' : String(status);
       } catch {
         outcome = 'broken';
       }
+      underway.delete(body);
       if (outcome !== '') {
         refused[outcome] = (refused[outcome] ?? 0) + 1;
         await new Promise((resolve) => setTimeout(resolve, PAUSE_AFTER_REFUSAL_MS));
@@ -119,8 +121,10 @@ async function run(order: GeneratorOrder): Promise<GeneratorReport> {
   };
 }
 
-function headOf({ method, path, headers }: Template, url: string): string {
-  const lines = Object.entries({ host: new URL(url).host, 'dd-api-key': 'bench', ...headers });
+function headOf({ template, encoding }: Sending, url: string): string {
+  const { method, path, headers } = template;
+  const encoded = encoding === 'identity' ? {} : { 'content-encoding': encoding };
+  const lines = Object.entries({ host: new URL(url).host, 'dd-api-key': 'bench', ...headers, ...encoded });
   return `${method} ${path} HTTP/1.1\r\n${lines.map(([name, value]) => `${name}: ${value}\r\n`).join('')}`;
 }
 

@@ -5,10 +5,10 @@ import { join } from 'node:path';
 import { SIGNALS, type Signal } from '../../src/core/envelope.ts';
 import { findS3Server, type S3Server, startS3Server } from '../../test/support/servers/s3-server.ts';
 import type { GeneratorReport } from './generator.ts';
+import type { MixOptions } from './mixes.ts';
 import { cpuSecondsOf, peakRssMiBOf } from './process-facts.ts';
 import { type PlainServer, startGenerator, startPlainServer } from './processes.ts';
 import { type Backlog, backlogOf, startProxyCase, storedItems, untilDelivered } from './proxy-case.ts';
-import type { Mix } from './templates.ts';
 
 export const SERVERS = [
   'bare',
@@ -21,23 +21,23 @@ export const SERVERS = [
 ] as const;
 export type ServerKind = (typeof SERVERS)[number];
 
-export interface LoadOptions {
-  seed: number;
+export interface LoadOptions extends Omit<MixOptions, 'mix'> {
   seconds: number;
   warmUpSeconds: number;
   connections: number;
-  templates: number;
 }
 
 export interface LoadResult {
-  /** `mixed/disk/forward`. */
+  /** `corpus-mixed/disk/forward`. */
   name: string;
-  mix: Mix;
+  mix: string;
   server: ServerKind;
   requestsPerSecond: number;
   /** Points of series, sketches, logs, spans, check runs and events. */
   itemsPerSecond: number;
   rawMBps: number;
+  rowsPerRequest: number;
+  rawBytesPerRequest: number;
   p50Ms: number;
   p99Ms: number;
   p999Ms: number;
@@ -50,6 +50,8 @@ export interface LoadResult {
   cpuSecondsPerRawGB: number;
   peakRssMiB: number;
   generatorCpu: number;
+  /** The generator's own CPU for a request. */
+  generatorMicrosPerRequest: number;
   refused: Record<string, number>;
   /** Of the proxy only. */
   proxy?: {
@@ -72,11 +74,11 @@ export function canRun(server: ServerKind): boolean {
   return !server.startsWith('store') || findS3Server() !== undefined;
 }
 
-export async function runLoadCase(mix: Mix, server: ServerKind, options: LoadOptions): Promise<LoadResult> {
+export async function runLoadCase(mix: string, server: ServerKind, options: LoadOptions): Promise<LoadResult> {
   return server === 'bare' || server === 'inflating' ? runPlain(mix, server, options) : runProxy(mix, server, options);
 }
 
-async function runPlain(mix: Mix, server: 'bare' | 'inflating', options: LoadOptions): Promise<LoadResult> {
+async function runPlain(mix: string, server: 'bare' | 'inflating', options: LoadOptions): Promise<LoadResult> {
   const plain = await startPlainServer(server);
   try {
     const { report, cpuPerSecond, cpuBefore } = await loadOn(plain.url, plain.pid, mix, options);
@@ -86,7 +88,7 @@ async function runPlain(mix: Mix, server: 'bare' | 'inflating', options: LoadOpt
   }
 }
 
-async function runProxy(mix: Mix, server: ServerKind, options: LoadOptions): Promise<LoadResult> {
+async function runProxy(mix: string, server: ServerKind, options: LoadOptions): Promise<LoadResult> {
   const dataFolder = await mkdtemp(join(tmpdir(), 'reductrai-load-'));
   const forwards = server.endsWith('/forward');
   let sink: PlainServer | undefined;
@@ -162,12 +164,14 @@ async function stopAndWatch(proxy: { pid: number; kill(signal: NodeJS.Signals): 
   return { seconds: (performance.now() - startedMs) / 1000, cpuSeconds, peakRssMiB };
 }
 
-async function loadOn(url: string, pid: number, mix: Mix, options: LoadOptions) {
-  const { seed, seconds, warmUpSeconds, connections, templates } = options;
+async function loadOn(url: string, pid: number, mix: string, options: LoadOptions) {
   const cpuBefore = cpuSecondsOf(pid);
-  const generator = await startGenerator({ url, mix, seed, templates, connections, warmUpSeconds, seconds });
+  const generator = await startGenerator({ url, mix, ...options });
   // A generator that hangs must not hang the run.
-  const limit = setTimeout(() => void generator.stop(), (START_SECONDS_MAX + warmUpSeconds + seconds) * 1000);
+  const limit = setTimeout(
+    () => void generator.stop(),
+    (START_SECONDS_MAX + options.warmUpSeconds + options.seconds) * 1000,
+  );
   try {
     await generator.begun;
     const cpuAtBegin = cpuSecondsOf(pid);
@@ -182,7 +186,7 @@ async function loadOn(url: string, pid: number, mix: Mix, options: LoadOptions) 
 }
 
 function resultOf(
-  mix: Mix,
+  mix: string,
   server: ServerKind,
   report: GeneratorReport,
   cpuPerSecond: number,
@@ -197,6 +201,8 @@ function resultOf(
     requestsPerSecond: acknowledged.requests / seconds,
     itemsPerSecond: acknowledged.rows / seconds,
     rawMBps: acknowledged.rawBytes / 1e6 / seconds,
+    rowsPerRequest: acknowledged.rows / acknowledged.requests,
+    rawBytesPerRequest: acknowledged.rawBytes / acknowledged.requests,
     p50Ms,
     p99Ms,
     p999Ms,
@@ -207,6 +213,7 @@ function resultOf(
     cpuSecondsPerRawGB: cpuSeconds / (total.acknowledged.rawBytes / 1e9),
     peakRssMiB,
     generatorCpu,
+    generatorMicrosPerRequest: (1e6 * generatorCpu * seconds) / acknowledged.requests,
     refused: total.refused,
   };
 }

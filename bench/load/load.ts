@@ -5,12 +5,14 @@
 import { open, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { MIB } from '../../src/core/limits.ts';
 import { machineFacts, machineLine } from '../machine.ts';
 import { quantile } from '../measure.ts';
 import type { BenchOptions } from '../options.ts';
+import { NO_CORPUS } from '../sources.ts';
 import { formatTable, short } from '../tables.ts';
 import { canRun, type LoadOptions, type LoadResult, runLoadCase, SERVERS, type ServerKind } from './load-case.ts';
-import { MIXES, type Mix } from './templates.ts';
+import { hasCorpus, mixesFor } from './mixes.ts';
 
 export interface Voice {
   say: (text: string) => void;
@@ -19,6 +21,8 @@ export interface Voice {
 }
 
 const TEMPLATES = 600;
+const CORPUS_BYTES = 48 * MIB;
+const QUICK_CORPUS_BYTES = 4 * MIB;
 
 export async function runLoad(options: BenchOptions, { say, note }: Voice): Promise<number> {
   if (options.payloads !== undefined)
@@ -30,8 +34,11 @@ export async function runLoad(options: BenchOptions, { say, note }: Voice): Prom
     warmUpSeconds: quick ? 0.5 : Math.min(5, seconds / 2),
     connections,
     templates: quick ? 60 : TEMPLATES,
+    corpusBytes: quick ? QUICK_CORPUS_BYTES : CORPUS_BYTES,
   };
-  const cases = casesFor(filter);
+  const withCorpus = hasCorpus();
+  const cases = casesFor(filter, withCorpus);
+  if (!withCorpus) say(`skipped: mixes of the corpus: ${NO_CORPUS}`);
   if (cases.length === 0) throw new Error(`no case contains ${JSON.stringify(filter)}`);
   const machine = machineFacts();
   say(machineLine(machine));
@@ -43,7 +50,7 @@ export async function runLoad(options: BenchOptions, { say, note }: Voice): Prom
   }
   note('');
   say(
-    `${load.seconds} s each after ${load.warmUpSeconds} s of warm-up, ${connections} connections, generator seed ${seed}; ${short(fdatasyncs)} fdatasync/s here`,
+    `${load.seconds} s each after ${load.warmUpSeconds} s of warm-up, ${connections} connections, seed ${seed}; ${short(fdatasyncs)} fdatasync/s here`,
   );
   say(
     'of bare, of inflating: requests/s as a share of the plain servers; CPU s per M items and GB include storing and delivering',
@@ -64,8 +71,8 @@ export async function runLoad(options: BenchOptions, { say, note }: Voice): Prom
 }
 
 /** A case of ours brings its baselines with it. */
-function casesFor(filter: string): { mix: Mix; server: ServerKind }[] {
-  return (Object.keys(MIXES) as Mix[]).flatMap((mix) => {
+export function casesFor(filter: string, withCorpus: boolean): { mix: string; server: ServerKind }[] {
+  return mixesFor(filter, withCorpus).flatMap((mix) => {
     const wanted = SERVERS.filter((server) => canRun(server) && `${mix}/${server}`.includes(filter));
     if (wanted.length === 0) return [];
     return SERVERS.filter((server) => wanted.includes(server) || isPlain(server)).map((server) => ({ mix, server }));

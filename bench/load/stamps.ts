@@ -1,16 +1,19 @@
 /**
  * Bodies that never repeat: every time in a body is moved on each time it is sent, in place and with the same width. Known forms:
- * digits and ISO texts in JSON, varints in protobuf, 64-bit integers in msgpack. Found once per body, by the range that the generator's
- * times lie in.
+ * digits and ISO texts in JSON, varints in protobuf, 64-bit integers in msgpack. Found once per body, by the range that its times lie
+ * in. Moved by plain arithmetic on bytes, as the generator shares the machine with what it measures: most times change by one byte.
  */
-type Form = 'seconds-text' | 'millis-text' | 'nanos-text' | 'iso-text' | 'seconds-varint' | 'nanos-varint' | 'nanos-64';
 
-export interface Stamp {
-  at: number;
-  form: Form;
-  /** Milliseconds since the epoch; what lies below a millisecond of `nanos` is in `restNs`. */
-  ms: number;
-  restNs: bigint;
+/** Where the times of a body are, by how they are written. */
+export interface Stamps {
+  /** Last digit of the whole seconds: of seconds, milli- and nanoseconds in digits. */
+  digits: Int32Array;
+  /** `2026-01-01T00:00:00.000Z`. */
+  isoTexts: Int32Array;
+  secondsVarints: Int32Array;
+  nanosVarints: Int32Array;
+  /** Big-endian. */
+  nanos64: Int32Array;
 }
 
 export interface TimeRange {
@@ -18,87 +21,111 @@ export interface TimeRange {
   toMs: number;
 }
 
-const NS_PER_MS = 1_000_000n;
+const NS_PER_MS = 1e6;
+const NS_PER_SECOND = 1e9;
+const SECONDS_DIGITS = 10;
 const SECONDS_VARINT_BYTES = 5;
 const NANOS_VARINT_BYTES = 9;
+const ISO_CHARACTERS = 24;
+const MSGPACK_UINT64 = 0xcf;
+const MSGPACK_INT64 = 0xd3;
+const ZERO = 48;
 
-export function findStamps(bytes: Buffer, contentType: string, range: TimeRange): Stamp[] {
-  if (contentType.includes('json')) return textStamps(bytes, range);
-  return contentType.includes('msgpack') ? msgpackStamps(bytes, range) : protobufStamps(bytes, range);
+export function findStamps(bytes: Buffer, contentType: string, range: TimeRange): Stamps {
+  const found = { digits: [], isoTexts: [], secondsVarints: [], nanosVarints: [], nanos64: [] };
+  const add = (places: number[], at: number, ms: number): void => {
+    if (ms >= range.fromMs && ms <= range.toMs) places.push(at);
+  };
+  if (contentType.includes('json')) findInText(bytes, found, add);
+  else if (contentType.includes('msgpack')) findInMsgpack(bytes, found, add);
+  else findInProtobuf(bytes, found, add);
+  return {
+    digits: Int32Array.from(found.digits),
+    isoTexts: Int32Array.from(found.isoTexts),
+    secondsVarints: Int32Array.from(found.secondsVarints),
+    nanosVarints: Int32Array.from(found.nanosVarints),
+    nanos64: Int32Array.from(found.nanos64),
+  };
 }
 
-/** Writes all times, moved by `shiftMs`, into the same places. */
-export function applyStamps(bytes: Buffer, stamps: readonly Stamp[], shiftMs: number): void {
-  for (const { at, form, ms, restNs } of stamps) {
-    const moved = ms + shiftMs;
-    switch (form) {
-      case 'seconds-text':
-        bytes.write(String(Math.floor(moved / 1000)), at, 'latin1');
-        break;
-      case 'millis-text':
-        bytes.write(String(moved), at, 'latin1');
-        break;
-      case 'nanos-text':
-        bytes.write(String(BigInt(moved) * NS_PER_MS + restNs), at, 'latin1');
-        break;
-      case 'iso-text':
-        bytes.write(new Date(moved).toISOString(), at, 'latin1');
-        break;
-      case 'seconds-varint':
-        writeVarint(bytes, at, BigInt(Math.floor(moved / 1000)), SECONDS_VARINT_BYTES);
-        break;
-      case 'nanos-varint':
-        writeVarint(bytes, at, BigInt(moved) * NS_PER_MS + restNs, NANOS_VARINT_BYTES);
-        break;
-      case 'nanos-64':
-        bytes.writeBigUInt64BE(BigInt(moved) * NS_PER_MS + restNs, at);
-    }
+export function stampCount(stamps: Stamps): number {
+  return Object.values(stamps).reduce((sum, places: Int32Array) => sum + places.length, 0);
+}
+
+/** Moves all times by whole seconds, forth or back, at most some weeks. */
+export function moveStamps(bytes: Buffer, stamps: Stamps, seconds: number): void {
+  const { digits, isoTexts, secondsVarints, nanosVarints, nanos64 } = stamps;
+  const nanos = seconds * NS_PER_SECOND;
+  for (let i = 0; i < digits.length; i++) addToDigits(bytes, digits[i]!, seconds);
+  for (let i = 0; i < secondsVarints.length; i++) addToVarint(bytes, secondsVarints[i]!, seconds);
+  for (let i = 0; i < nanosVarints.length; i++) addToVarint(bytes, nanosVarints[i]!, nanos);
+  for (let i = 0; i < nanos64.length; i++) addTo64(bytes, nanos64[i]!, nanos);
+  for (let i = 0; i < isoTexts.length; i++) {
+    const at = isoTexts[i]!;
+    const ms = Date.parse(bytes.toString('latin1', at, at + ISO_CHARACTERS));
+    bytes.write(new Date(ms + seconds * 1000).toISOString(), at, 'latin1');
   }
 }
 
-function textStamps(bytes: Buffer, range: TimeRange): Stamp[] {
+/** `last`: place of the last digit. What is carried is below 0 when a number is taken away. */
+function addToDigits(bytes: Buffer, last: number, number: number): void {
+  let carried = number;
+  for (let at = last; carried !== 0; at--) {
+    const sum = bytes[at]! - ZERO + carried;
+    carried = Math.floor(sum / 10);
+    bytes[at] = ZERO + sum - carried * 10;
+  }
+}
+
+function addToVarint(bytes: Buffer, first: number, number: number): void {
+  let carried = number;
+  for (let at = first; carried !== 0; at++) {
+    const byte = bytes[at]!;
+    const sum = (byte & 0x7f) + carried;
+    carried = Math.floor(sum / 128);
+    bytes[at] = (byte & 0x80) | (sum - carried * 128);
+  }
+}
+
+function addTo64(bytes: Buffer, first: number, number: number): void {
+  let carried = number;
+  for (let at = first + 7; carried !== 0; at--) {
+    const sum = bytes[at]! + carried;
+    carried = Math.floor(sum / 256);
+    bytes[at] = sum - carried * 256;
+  }
+}
+
+type Found = Record<keyof Stamps, number[]>;
+type Add = (places: number[], at: number, ms: number) => void;
+
+function findInText(bytes: Buffer, found: Found, add: Add): void {
   const text = bytes.toString('latin1');
-  const stamps: Stamp[] = [];
-  for (const { 0: found, index } of text.matchAll(/(?<!\d)1\d{9}(?:\d{3}|\d{9})?(?!\d)|\d{4}-\d\d-\d\dT[\d:.]{12}Z/g)) {
-    if (found.includes('T')) add(stamps, range, { at: index, form: 'iso-text', ms: Date.parse(found), restNs: 0n });
-    else if (found.length === 10)
-      add(stamps, range, { at: index, form: 'seconds-text', ms: Number(found) * 1000, restNs: 0n });
-    else if (found.length === 13) add(stamps, range, { at: index, form: 'millis-text', ms: Number(found), restNs: 0n });
-    else add(stamps, range, { at: index, form: 'nanos-text', ...ofNanos(BigInt(found)) });
+  for (const { 0: time, index } of text.matchAll(/(?<!\d)1\d{9}(?:\d{3}|\d{9})?(?!\d)|\d{4}-\d\d-\d\dT[\d:.]{12}Z/g)) {
+    if (time.includes('T')) add(found.isoTexts, index, Date.parse(time));
+    // As if all were milliseconds: 10, 13 or 19 digits.
+    else add(found.digits, index + SECONDS_DIGITS - 1, Number(time) * 10 ** (13 - time.length));
   }
-  return stamps;
 }
 
-function msgpackStamps(bytes: Buffer, range: TimeRange): Stamp[] {
-  const stamps: Stamp[] = [];
-  for (let at = bytes.indexOf(0xcf); at >= 0 && at + 9 <= bytes.byteLength; at = bytes.indexOf(0xcf, at + 1)) {
-    add(stamps, range, { at: at + 1, form: 'nanos-64', ...ofNanos(bytes.readBigUInt64BE(at + 1)) });
+function findInMsgpack(bytes: Buffer, found: Found, add: Add): void {
+  for (let at = 0; at + 9 <= bytes.byteLength; at++) {
+    if (bytes[at] !== MSGPACK_UINT64 && bytes[at] !== MSGPACK_INT64) continue;
+    const nanos = bytes.readUInt32BE(at + 1) * 2 ** 32 + bytes.readUInt32BE(at + 5);
+    add(found.nanos64, at + 1, nanos / NS_PER_MS);
   }
-  return stamps;
 }
 
 /** A varint of the right width anywhere: the chance that other bytes give a time within minutes is nil for practical purposes. */
-function protobufStamps(bytes: Buffer, range: TimeRange): Stamp[] {
-  const stamps: Stamp[] = [];
+function findInProtobuf(bytes: Buffer, found: Found, add: Add): void {
   for (let at = 1; at < bytes.byteLength; at++) {
-    // Where a varint begins, the byte before it has ended the tag.
-    if (bytes[at - 1]! >= 0x80) continue;
+    // Before it stands the tag of a varint, one byte.
+    const tag = bytes[at - 1]!;
+    if (tag >= 0x80 || (tag & 7) !== 0) continue;
     const width = varintWidth(bytes, at);
-    if (width === SECONDS_VARINT_BYTES) {
-      add(stamps, range, { at, form: 'seconds-varint', ms: Number(readVarint(bytes, at, width)) * 1000, restNs: 0n });
-    } else if (width === NANOS_VARINT_BYTES) {
-      add(stamps, range, { at, form: 'nanos-varint', ...ofNanos(readVarint(bytes, at, width)) });
-    }
+    if (width === SECONDS_VARINT_BYTES) add(found.secondsVarints, at, readVarint(bytes, at, width) * 1000);
+    else if (width === NANOS_VARINT_BYTES) add(found.nanosVarints, at, readVarint(bytes, at, width) / NS_PER_MS);
   }
-  return stamps;
-}
-
-function add(stamps: Stamp[], range: TimeRange, stamp: Stamp): void {
-  if (stamp.ms >= range.fromMs && stamp.ms <= range.toMs) stamps.push(stamp);
-}
-
-function ofNanos(nanos: bigint): { ms: number; restNs: bigint } {
-  return { ms: Number(nanos / NS_PER_MS), restNs: nanos % NS_PER_MS };
 }
 
 function varintWidth(bytes: Buffer, at: number): number {
@@ -106,16 +133,9 @@ function varintWidth(bytes: Buffer, at: number): number {
   return 0;
 }
 
-function readVarint(bytes: Buffer, at: number, width: number): bigint {
-  let value = 0n;
-  for (let i = width - 1; i >= 0; i--) value = (value << 7n) | BigInt(bytes[at + i]! & 0x7f);
+/** About: beyond 2^53 the last digits are lost. */
+function readVarint(bytes: Buffer, at: number, width: number): number {
+  let value = 0;
+  for (let i = width - 1; i >= 0; i--) value = value * 128 + (bytes[at + i]! & 0x7f);
   return value;
-}
-
-function writeVarint(bytes: Buffer, at: number, value: bigint, width: number): void {
-  let left = value;
-  for (let i = 0; i < width; i++) {
-    bytes[at + i] = Number(left & 0x7fn) | (i < width - 1 ? 0x80 : 0);
-    left >>= 7n;
-  }
 }

@@ -7,9 +7,6 @@ import { promisify } from 'node:util';
 import { gzipSync, zstdCompressSync } from 'node:zlib';
 import { expect, test } from 'vitest';
 import { sizeElsewhere, stagesElsewhere } from '../../bench/case-process.ts';
-import { runLoadCase } from '../../bench/load/load-case.ts';
-import { applyStamps, findStamps } from '../../bench/load/stamps.ts';
-import { makeTemplates, nextBody } from '../../bench/load/templates.ts';
 import { parseOptions } from '../../bench/options.ts';
 import { HOT_LEVEL, LEVELS, storeAll } from '../../bench/pipeline.ts';
 import { checkCuts, checkRoundTrip, itemTexts } from '../../bench/round-trip.ts';
@@ -123,20 +120,6 @@ test('what is not given back as it was sent is reported with its place', async (
   });
 });
 
-test('under load: the plain server, and the proxy that keeps and forwards all it acknowledged', async () => {
-  const options = { seed: 2, seconds: 0.5, warmUpSeconds: 0.2, connections: 4, templates: 20 };
-  const plain = await runLoadCase('mixed', 'inflating', options);
-  expect(plain).toMatchObject({ refused: {}, name: 'mixed/inflating' });
-  expect(plain.requestsPerSecond).toBeGreaterThan(0);
-  const ours = await runLoadCase('mixed', 'disk/forward', options);
-  expect(ours).toMatchObject({ refused: {}, proxy: { isComplete: true } });
-  const { stored, acknowledged } = ours.proxy!;
-  // So short a case may not come to every signal.
-  const some = (counts: Record<string, number>) => Object.entries(counts).filter(([, count]) => count > 0);
-  expect(some(acknowledged)).not.toEqual([]);
-  expect(Object.fromEntries(some(stored))).toEqual(Object.fromEntries(some(acknowledged)));
-});
-
 test('a stage for everything that is listed', async () => {
   const [logs, events] = await Promise.all(
     (['logs', 'events'] as const).map((signal) =>
@@ -156,22 +139,6 @@ test('an item that differs is seen', () => {
   expect(itemTexts('{"message":"one"}', 'logs')).toEqual(itemTexts('[ {"message": "\\u006fne"} ]', 'logs'));
   expect(itemTexts('[{"n":1.10}]', 'logs')).not.toEqual(itemTexts('[{"n":1.11}]', 'logs'));
   expect(() => itemTexts('{"message":"one"}', 'metrics')).toThrow();
-});
-
-test('bodies under load never repeat, keep their length, and are told apart by their times alone', () => {
-  const templates = makeTemplates('mixed', 12, 3, 1_790_000_000_000);
-  expect(new Set(templates.map(({ path }) => path)).size).toBe(8);
-  for (const template of templates) {
-    const before = Buffer.from(template.raw);
-    const first = Buffer.from(nextBody(template));
-    expect(template.raw.equals(before)).toBe(true);
-    const second = Buffer.from(nextBody(template));
-    expect(second.equals(first)).toBe(false);
-    expect(template.raw.byteLength).toBe(before.byteLength);
-    applyStamps(template.raw, template.stamps, 0);
-    expect(template.raw.equals(before)).toBe(true);
-  }
-  expect(findStamps(Buffer.from('[{}]'), 'application/json', { fromMs: 0, toMs: 1e13 })).toEqual([]);
 });
 
 test('options and bounds', async () => {

@@ -124,7 +124,8 @@ export async function runCli(
   args: string[],
   env: Record<string, string> = {},
 ): Promise<{ code: number; stdout: string; stderr: string }> {
-  const child = spawn(join(NODE_FOLDER, 'node'), [join(BUNDLE, 'main.js'), ...args], {
+  const main = process.env.VITEST ? join(BUNDLE, 'main.js') : join(PROJECT, 'src', 'main.ts');
+  const child = spawn(join(NODE_FOLDER, 'node'), [main, ...args], {
     cwd: PROJECT,
     env: {
       PATH: process.env.PATH ?? '',
