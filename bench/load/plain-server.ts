@@ -5,7 +5,7 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { gunzipSync, inflateSync, zstdDecompressSync } from 'node:zlib';
-import { unpack } from 'msgpackr';
+import { parses } from './parsing.ts';
 
 export type PlainMode = 'bare' | 'inflating' | 'sink';
 
@@ -14,43 +14,6 @@ const INFLATE: Record<string, (bytes: Buffer) => Buffer> = {
   deflate: inflateSync,
   zstd: zstdDecompressSync,
 };
-
-function parses(bytes: Buffer, contentType: string): boolean {
-  try {
-    if (contentType.includes('json')) JSON.parse(bytes.toString('utf8'));
-    else if (contentType.includes('msgpack')) unpack(bytes);
-    else return isProtobuf(bytes);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-/** Only the outermost fields: less than a server would have to do. */
-function isProtobuf(bytes: Buffer): boolean {
-  let at = 0;
-  const varint = (): number => {
-    let value = 0;
-    for (let shift = 1; at < bytes.length; shift *= 128) {
-      const byte = bytes[at++]!;
-      value += (byte & 0x7f) * shift;
-      if (byte < 0x80) return value;
-    }
-    return Number.POSITIVE_INFINITY;
-  };
-  while (at < bytes.length) {
-    const wire = varint() % 8;
-    if (wire === 0) varint();
-    else if (wire === 1) at += 8;
-    else if (wire === 2) {
-      // Read first: the length lies before what it counts.
-      const length = varint();
-      at += length;
-    } else if (wire === 5) at += 4;
-    else return false;
-  }
-  return at === bytes.length;
-}
 
 const mode = process.argv[2] as PlainMode;
 let requests = 0;
@@ -70,7 +33,7 @@ const server = createServer((request, response) => {
     if (mode === 'inflating') {
       const body = Buffer.concat(parts);
       const inflate = INFLATE[request.headers['content-encoding'] ?? ''];
-      isFine = parses(inflate ? inflate(body) : body, request.headers['content-type'] ?? '');
+      isFine = parses(inflate ? inflate(body) : body, request.url ?? '', request.headers['content-type'] ?? '');
     }
     response.statusCode = isFine ? 202 : 400;
     response.setHeader('content-type', 'application/json');
