@@ -40,17 +40,18 @@ message AgentPayload {
 message Any {}
 `);
 
-const MESSAGES: Record<string, string> = {
-  '/api/v2/series': 'MetricPayload',
-  '/api/beta/sketches': 'SketchPayload',
-  '/api/v0.2/traces': 'AgentPayload',
-};
+const MESSAGES = new Map([
+  ['/api/v2/series', root.lookupType('MetricPayload')],
+  ['/api/beta/sketches', root.lookupType('SketchPayload')],
+  ['/api/v0.2/traces', root.lookupType('AgentPayload')],
+]);
+const ANY = root.lookupType('Any');
 
 export function parses(bytes: Buffer, path: string, contentType: string): boolean {
   try {
     if (contentType.includes('json')) JSON.parse(bytes.toString('utf8'));
     else if (contentType.includes('msgpack')) unpack(bytes);
-    else root.lookupType(MESSAGES[path] ?? 'Any').decode(bytes);
+    else (MESSAGES.get(path) ?? ANY).decode(bytes);
     return true;
   } catch {
     return false;
