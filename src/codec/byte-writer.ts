@@ -1,16 +1,22 @@
 /** A growing little-endian byte buffer, reused from page to page. */
 import { letGo } from '../core/buffers.ts';
 
+const CAPACITY_BYTES = 64 * 1024;
+
 export class ByteWriter {
   #bytes: Buffer<ArrayBuffer>;
   length = 0;
 
-  constructor(capacityBytes = 64 * 1024) {
+  constructor(capacityBytes = CAPACITY_BYTES) {
     this.#bytes = Buffer.allocUnsafeSlow(capacityBytes);
   }
 
-  clear(): void {
+  /** `bytesKeptMax`: more room than that is given back. */
+  clear(bytesKeptMax = Number.POSITIVE_INFINITY): void {
     this.length = 0;
+    if (this.#bytes.byteLength <= bytesKeptMax) return;
+    letGo(this.#bytes);
+    this.#bytes = Buffer.allocUnsafeSlow(CAPACITY_BYTES);
   }
 
   reserve(count: number): void {

@@ -5,10 +5,10 @@
 import type { ColumnSchema, GroupColumn } from '../core/columns.ts';
 import { ByteWriter } from './byte-writer.ts';
 import { presenceOf, valuesOf } from './column-values.ts';
-import type { Compressor } from './compressor.ts';
 import { ENCODING, writeHybrid, writeRun } from './encodings.ts';
 import { i32, struct, type ThriftStruct, type ThriftValue, writeStruct } from './thrift.ts';
 import { type Bounds, PAGE_ROWS_MAX, type Presence, type Values } from './value-pages.ts';
+import type { WriteTools } from './write-tools.ts';
 
 const PHYSICAL = { int32: 1, int64: 2, double: 5, binary: 6 } as const;
 const ZSTD = 6;
@@ -55,18 +55,19 @@ export function writeChunk(
   column: GroupColumn,
   start: number,
   end: number,
-  compressor: Compressor,
+  tools: WriteTools,
   isThorough = false,
 ): WrittenChunk {
-  const present = presenceOf(column, start, end);
+  tools.begin();
+  const present = presenceOf(column, start, end, tools.scratch);
   if (present.nullCount > 0 && !schema.nullable) throw new Error(`BUG: null in column ${schema.name}`);
-  const ways = valuesOf(schema, column, start, end, present, compressor, isThorough);
+  const ways = valuesOf(schema, column, start, end, present, tools, isThorough);
   const [only] = ways;
-  if (ways.length === 1) return writeValues(out, 0, only!, schema, present, end - start, compressor);
+  if (ways.length === 1) return writeValues(out, 0, only!, schema, present, end - start, tools);
   let best: { bytes: ByteWriter; written: WrittenChunk } | undefined;
   for (const values of ways) {
     const bytes = new ByteWriter();
-    const written = writeValues(bytes, out.length, values, schema, present, end - start, compressor);
+    const written = writeValues(bytes, out.length, values, schema, present, end - start, tools);
     if (best && bytes.length >= best.bytes.length) {
       bytes.release();
       continue;
@@ -87,7 +88,7 @@ function writeValues(
   schema: ColumnSchema,
   present: Presence,
   rows: number,
-  compressor: Compressor,
+  tools: WriteTools,
 ): WrittenChunk {
   const offsetAtStart = out.length;
   let uncompressedBytes = 0;
@@ -99,10 +100,10 @@ function writeValues(
       [1, i32(count)],
       [2, i32(ENCODING.plain)],
     ];
-    uncompressedBytes += writePage(out, DICTIONARY_PAGE, 7, header, bytes, compressor);
+    uncompressedBytes += writePage(out, DICTIONARY_PAGE, 7, header, bytes, tools.compressor);
   }
   const dataOffset = base + out.length;
-  const page = new ByteWriter();
+  const { page, compressor } = tools;
   const pages: WrittenPage[] = [];
   const isEmpty = present.nullCount === rows;
   let row = 0;
@@ -143,8 +144,6 @@ function writeValues(
     row = rowEnd;
     valueAt = valueEnd;
   } while (row < rows);
-  page.release();
-
   const encodings = values.dictionary
     ? [ENCODING.plain, ENCODING.rle, values.encoding]
     : [ENCODING.rle, values.encoding];
@@ -177,7 +176,7 @@ function writePage(
   headerField: number,
   header: ThriftStruct,
   body: Uint8Array,
-  compressor: Compressor,
+  compressor: WriteTools['compressor'],
 ): number {
   const compressed = compressor.compress(body);
   const fields: (readonly [number, ThriftValue])[] = [

@@ -4,8 +4,6 @@
  * handled by their bits throughout: a NaN must keep its payload.
  */
 import { type ClassColumn, type ColumnSchema, type GroupColumn, isAbsent, NULL_ID } from '../core/columns.ts';
-import { ByteWriter } from './byte-writer.ts';
-import type { Compressor } from './compressor.ts';
 import {
   bitWidth,
   canWriteDeltas32,
@@ -17,46 +15,52 @@ import {
 } from './encodings.ts';
 import { textValues } from './text-values.ts';
 import { type Bounds, ofDictionary, PAGE_ROWS_MAX, type Presence, type Values, widthsOf } from './value-pages.ts';
+import type { Scratch, WriteTools } from './write-tools.ts';
 
 const SAMPLE_VALUES = 4096;
 
-export function presenceOf(column: GroupColumn, start: number, end: number): Presence {
-  if ('classes' in column) return presenceOfClasses(column, start, end);
+export function presenceOf(column: GroupColumn, start: number, end: number, scratch: Scratch): Presence {
+  if ('classes' in column) return presenceOfClasses(column, start, end, scratch);
   const rows = end - start;
   if (rows > 0 && isAbsent(column)) return { isPresent: undefined, nullCount: rows };
   if ('ids' in column) {
     // Without entries nothing is there.
     if (column.offsets.length === 1) return { isPresent: undefined, nullCount: rows };
-    return presenceOfIds(column.ids, start, end);
+    return presenceOfIds(column.ids, start, end, scratch);
   }
   const { nulls } = column;
-  return nulls ? presenceBy(nulls, start, end) : { isPresent: undefined, nullCount: 0 };
+  return nulls ? presenceBy(nulls, start, end, scratch) : { isPresent: undefined, nullCount: 0 };
 }
 
-function presenceOfIds(ids: Uint32Array, start: number, end: number): Presence {
+function presenceOfIds(ids: Uint32Array, start: number, end: number, scratch: Scratch): Presence {
   let nullCount = 0;
   for (let i = start; i < end; i++) if (ids[i] === NULL_ID) nullCount += 1;
   if (nullCount === 0 || nullCount === end - start) return { isPresent: undefined, nullCount };
-  const isPresent = new Uint8Array(end - start);
+  const isPresent = scratch.bytes(end - start);
   for (let i = start; i < end; i++) isPresent[i - start] = ids[i] === NULL_ID ? 0 : 1;
   return { isPresent, nullCount };
 }
 
 /** All rows: classes are those of a whole row group. */
-function presenceOfClasses({ classes: { of, counts }, classIds }: ClassColumn, start: number, end: number): Presence {
+function presenceOfClasses(
+  { classes: { of, counts }, classIds }: ClassColumn,
+  start: number,
+  end: number,
+  scratch: Scratch,
+): Presence {
   let nullCount = 0;
   for (let i = 0; i < counts.length; i++) if (classIds[i] === NULL_ID) nullCount += counts[i]!;
   if (nullCount === 0 || nullCount === end - start) return { isPresent: undefined, nullCount };
-  const isPresent = new Uint8Array(end - start);
+  const isPresent = scratch.bytes(end - start);
   for (let i = 0; i < isPresent.length; i++) isPresent[i] = classIds[of![i]!] === NULL_ID ? 0 : 1;
   return { isPresent, nullCount };
 }
 
-function presenceBy(nulls: Uint8Array, start: number, end: number): Presence {
+function presenceBy(nulls: Uint8Array, start: number, end: number, scratch: Scratch): Presence {
   let nullCount = 0;
   for (let i = start; i < end; i++) nullCount += nulls[i]!;
   if (nullCount === 0 || nullCount === end - start) return { isPresent: undefined, nullCount };
-  const isPresent = new Uint8Array(end - start);
+  const isPresent = scratch.bytes(end - start);
   for (let i = start; i < end; i++) isPresent[i - start] = nulls[i]! ^ 1;
   return { isPresent, nullCount };
 }
@@ -68,21 +72,25 @@ export function valuesOf(
   start: number,
   end: number,
   present: Presence,
-  compressor: Compressor,
+  tools: WriteTools,
   isThorough: boolean,
 ): Values[] {
-  if ('classes' in column || 'ids' in column) return textValues(schema, column, start, end, present, isThorough);
+  if ('classes' in column || 'ids' in column)
+    return textValues(schema, column, start, end, present, tools.scratch, isThorough);
   const count = end - start - present.nullCount;
   if (column.kind === 'int32') {
-    const values = compact(column.values, new Int32Array(count), start, end, present);
+    const values = present.isPresent
+      ? withoutNulls(column.values, tools.scratch.int32(count), start, end, present.isPresent)
+      : column.values.subarray(start, start + count);
     return intValues(values, isThorough);
   }
-  if (column.kind === 'double') {
-    const bits = compact(bitsOf(column.values), new BigInt64Array(count), start, end, present);
-    return [doubleValues(new Float64Array(bits.buffer), compressor)];
-  }
-  const values = compact(column.values, new BigInt64Array(count), start, end, present);
-  return longValues(values, schema.unsigned === true, compressor, isThorough);
+  const source = column.kind === 'double' ? bitsOf(column.values) : column.values;
+  const bits = present.isPresent
+    ? withoutNulls(source, tools.scratch.int64(count), start, end, present.isPresent)
+    : source.subarray(start, start + count);
+  return column.kind === 'double'
+    ? [doubleValues(new Float64Array(bits.buffer, bits.byteOffset, count), tools)]
+    : longValues(bits, schema.unsigned === true, tools, isThorough);
 }
 
 /** The same memory as 64-bit integers: moving a double as a number may lose a NaN's payload. */
@@ -90,19 +98,13 @@ function bitsOf(values: Float64Array): BigInt64Array {
   return new BigInt64Array(values.buffer, values.byteOffset, values.length);
 }
 
-function compact<T extends Int32Array | BigInt64Array>(
+function withoutNulls<T extends Int32Array | BigInt64Array>(
   source: T,
   target: T,
   start: number,
   end: number,
-  present: Presence,
+  isPresent: Uint8Array,
 ): T {
-  const { isPresent } = present;
-  if (target.length === 0) return target;
-  if (!isPresent) {
-    target.set(source.subarray(start, end) as never);
-    return target;
-  }
   // 64-bit values by halves: no bigint is made of them on the way.
   const words = source.BYTES_PER_ELEMENT / 4;
   const from = new Int32Array(source.buffer, source.byteOffset, source.length * words);
@@ -161,7 +163,12 @@ function numberDictionaries(values: Int32Array | BigInt64Array, plain: Values): 
   return widthsOf(entries.length).map((width) => ({ ...plain, ...ofDictionary(ids, width, dictionary) }));
 }
 
-function longValues(values: BigInt64Array, unsigned: boolean, compressor: Compressor, isThorough: boolean): Values[] {
+function longValues(
+  values: BigInt64Array,
+  unsigned: boolean,
+  { compressor, probe, sample }: WriteTools,
+  isThorough: boolean,
+): Values[] {
   // Unsigned numbers are random ids: every stretch of them has about the same bounds.
   const statistics = unsigned
     ? {}
@@ -172,7 +179,6 @@ function longValues(values: BigInt64Array, unsigned: boolean, compressor: Compre
     pageValuesMax: PAGE_ROWS_MAX,
     ...statistics,
   };
-  const probe = new ByteWriter();
   const deltas = (isAligned: boolean): Values => ({
     encoding: ENCODING.deltaBinaryPacked,
     write: (page, from, to) => {
@@ -187,10 +193,9 @@ function longValues(values: BigInt64Array, unsigned: boolean, compressor: Compre
     return writeDeltas64(probe, values) ? [deltas(false), deltas(true), ...others] : others;
   }
   // A sample first: what is random need not be tried as a whole.
-  const sample = values.subarray(0, SAMPLE_VALUES);
-  const sampled = new ByteWriter();
-  if (!writeDeltas64(sampled, sample)) return [plain];
-  if (compressor.compress(sampled.view()).byteLength > compressor.compress(bytesOf(sample)).byteLength) return [plain];
+  const some = values.subarray(0, SAMPLE_VALUES);
+  if (!writeDeltas64(sample, some)) return [plain];
+  if (compressor.compress(sample.view()).byteLength > compressor.compress(bytesOf(some)).byteLength) return [plain];
   return writeDeltas64(probe, values) ? [deltas(false)] : [plain];
 }
 
@@ -253,9 +258,9 @@ function doubleBounds(values: Float64Array): Bounds | undefined {
   };
 }
 
-function doubleValues(values: Float64Array, compressor: Compressor): Values {
+function doubleValues(values: Float64Array, { compressor, sample, scratch }: WriteTools): Values {
   const statistics = statisticsOf(values.length, (start, end) => doubleBounds(values.subarray(start, end)));
-  const dictionary = doubleDictionary(values);
+  const dictionary = doubleDictionary(values, scratch);
   if (dictionary) {
     const width = bitWidth(dictionary.count - 1);
     return {
@@ -269,10 +274,9 @@ function doubleValues(values: Float64Array, compressor: Compressor): Values {
       ...statistics,
     };
   }
-  const sample = bytesOf(values.subarray(0, SAMPLE_VALUES));
-  const split = new ByteWriter();
-  writeByteStreams(split, sample);
-  const isSplit = compressor.compress(split.view()).byteLength < compressor.compress(sample).byteLength;
+  const some = bytesOf(values.subarray(0, SAMPLE_VALUES));
+  writeByteStreams(sample, some);
+  const isSplit = compressor.compress(sample.view()).byteLength < compressor.compress(some).byteLength;
   return {
     encoding: isSplit ? ENCODING.byteStreamSplit : ENCODING.plain,
     write: (page, from, to) => {
@@ -293,16 +297,19 @@ function slotsFor(distinctMax: number): number {
 }
 
 /** Distinct doubles by their bits, if they are few enough to pay. */
-function doubleDictionary(values: Float64Array): { bytes: Uint8Array; count: number; ids: Uint32Array } | undefined {
+function doubleDictionary(
+  values: Float64Array,
+  scratch: Scratch,
+): { bytes: Uint8Array; count: number; ids: Uint32Array } | undefined {
   const distinctMax = Math.min(65_536, Math.floor(values.length / 4));
   if (distinctMax < 1) return undefined;
   const bits = new BigInt64Array(values.buffer, values.byteOffset, values.length);
   const halves = new Int32Array(values.buffer, values.byteOffset, values.length * 2);
-  const slots = new Int32Array(slotsFor(distinctMax)).fill(-1);
+  const slots = scratch.int32(slotsFor(distinctMax)).fill(-1);
   const mask = slots.length - 1;
-  const distinct = new BigInt64Array(distinctMax);
-  const distinctHalves = new Int32Array(distinct.buffer);
-  const ids = new Uint32Array(values.length);
+  const distinct = scratch.int64(distinctMax);
+  const distinctHalves = new Int32Array(distinct.buffer, distinct.byteOffset, distinctMax * 2);
+  const ids = scratch.uint32(values.length);
   let count = 0;
   for (let i = 0; i < values.length; i++) {
     const low = halves[2 * i]!;

@@ -12,12 +12,12 @@ import { messageOf, ProxyError } from '../core/errors.ts';
 import { ByteWriter } from './byte-writer.ts';
 import { type Codec, type EncodeOptions, FORMAT_KEY, type Layout, PACKED_GAIN_MIN, SEGMENT_FORMAT } from './codec.ts';
 import { physicalType } from './column-chunk.ts';
-import { Compressor } from './compressor.ts';
 import { LAYOUT_KEY, PACKED_LAYOUT } from './packed/layout.ts';
 import { type PackedColumns, toPacked } from './packed/packed-layout.ts';
 import { decodeSegment } from './parquet-reader.ts';
 import { type RowGroup, writeIndexes, writeRowGroup, writeRowsOfBatch } from './row-group.ts';
 import { i32, struct, type ThriftStruct, type ThriftValue, text, writeStruct } from './thrift.ts';
+import { WriteTools } from './write-tools.ts';
 
 const MAGIC = Buffer.from('PAR1', 'latin1');
 const TRIAL_LEVEL = 4;
@@ -25,28 +25,28 @@ const CREATED_BY = 'reductrai-proxy';
 const CONVERTED = { utf8: 0, timestampMillis: 9, uint64: 14 } as const;
 
 export function createParquetCodec(): Codec {
-  const compressors = new Map<number, Compressor>();
-  const compressorOf = (level: number): Compressor => {
-    const known = compressors.get(level);
+  const byLevel = new Map<number, WriteTools>();
+  const toolsOf = (level: number): WriteTools => {
+    const known = byLevel.get(level);
     if (known) return known;
-    const made = new Compressor(level);
-    compressors.set(level, made);
+    const made = new WriteTools(level);
+    byLevel.set(level, made);
     return made;
   };
   return {
     encodeGroups: (schema, groups, options) => {
       const out = beginFile();
-      const compressor = compressorOf(options.level);
+      const tools = toolsOf(options.level);
       const written: RowGroup[] = [];
-      for (const group of groups) written.push(writeRowGroup(out, schema, group, compressor));
+      for (const group of groups) written.push(writeRowGroup(out, schema, group, tools));
       return endFile(out, schema, written, options.metadata, 'plain');
     },
     encode: (schema, batch, options) => {
-      const compressor = compressorOf(options.level);
-      const plain = writeFile(schema, batch, options, compressor, 'plain');
-      const found = options.layout === 'packed' ? smallest(schema, batch, options, compressorOf) : undefined;
+      const tools = toolsOf(options.level);
+      const plain = writeFile(schema, batch, options, tools, 'plain');
+      const found = options.layout === 'packed' ? smallest(schema, batch, options, toolsOf) : undefined;
       if (!found) return plain;
-      const packed = writeFile(found.schema, found.batch, options, compressor, 'packed');
+      const packed = writeFile(found.schema, found.batch, options, tools, 'packed');
       const isWorth = packed.byteLength <= plain.byteLength * (1 - PACKED_GAIN_MIN);
       letGo(isWorth ? plain : packed);
       return isWorth ? packed : plain;
@@ -67,12 +67,12 @@ function smallest(
   schema: readonly ColumnSchema[],
   batch: ColumnBatch,
   options: EncodeOptions,
-  compressorOf: (level: number) => Compressor,
+  toolsOf: (level: number) => WriteTools,
 ): PackedColumns | undefined {
-  const compressor = compressorOf(Math.min(options.level, TRIAL_LEVEL));
+  const tools = toolsOf(Math.min(options.level, TRIAL_LEVEL));
   let best: { packed: PackedColumns; bytes: number } | undefined;
   for (const packed of toPacked(schema, batch)) {
-    const file = writeFile(packed.schema, packed.batch, options, compressor, 'packed');
+    const file = writeFile(packed.schema, packed.batch, options, tools, 'packed');
     const bytes = file.byteLength;
     letGo(file);
     if (!best || bytes < best.bytes) best = { packed, bytes };
@@ -84,14 +84,14 @@ function writeFile(
   schema: readonly ColumnSchema[],
   batch: ColumnBatch,
   { rowGroupRowsMax, metadata }: EncodeOptions,
-  compressor: Compressor,
+  tools: WriteTools,
   layout: Layout,
 ): Uint8Array {
   const out = beginFile();
   const groups: RowGroup[] = [];
   for (let start = 0; start < batch.rowCount; start += rowGroupRowsMax) {
     const end = Math.min(batch.rowCount, start + rowGroupRowsMax);
-    groups.push(writeRowsOfBatch(out, schema, batch, start, end, compressor, layout === 'packed'));
+    groups.push(writeRowsOfBatch(out, schema, batch, start, end, tools, layout === 'packed'));
   }
   return endFile(out, schema, groups, metadata, layout);
 }

@@ -8,9 +8,9 @@ import { bloomFilterOf, FILTERS_SHARE_MAX } from './bloom-filter.ts';
 import type { ByteWriter } from './byte-writer.ts';
 import type { RowGroupSource } from './codec.ts';
 import { type WrittenChunk, writeChunk } from './column-chunk.ts';
-import type { Compressor } from './compressor.ts';
 import { columnIndex, offsetIndex } from './page-index.ts';
 import { i32, i64, struct, type ThriftStruct, type ThriftValue, writeStruct } from './thrift.ts';
+import type { WriteTools } from './write-tools.ts';
 
 export interface RowGroup {
   offset: number;
@@ -30,9 +30,9 @@ export function writeRowGroup(
   out: ByteWriter,
   schema: readonly ColumnSchema[],
   { rowCount, column: columnOf }: RowGroupSource,
-  compressor: Compressor,
+  tools: WriteTools,
 ): RowGroup {
-  return writeRows(out, schema, columnOf, 0, rowCount, { compressor, isThorough: false, letsGo: true });
+  return writeRows(out, schema, columnOf, 0, rowCount, { tools, isThorough: false, letsGo: true });
 }
 
 export function writeRowsOfBatch(
@@ -41,7 +41,7 @@ export function writeRowsOfBatch(
   { columns }: ColumnBatch,
   start: number,
   end: number,
-  compressor: Compressor,
+  tools: WriteTools,
   isThorough: boolean,
 ): RowGroup {
   const columnOf = ({ name }: ColumnSchema): GroupColumn => {
@@ -49,7 +49,7 @@ export function writeRowsOfBatch(
     if (!column) throw new Error(`BUG: batch without column ${name}`);
     return column;
   };
-  return writeRows(out, schema, columnOf, start, end, { compressor, isThorough, letsGo: false });
+  return writeRows(out, schema, columnOf, start, end, { tools, isThorough, letsGo: false });
 }
 
 function writeRows(
@@ -58,7 +58,7 @@ function writeRows(
   columnOf: (schema: ColumnSchema) => GroupColumn,
   start: number,
   end: number,
-  { compressor, isThorough, letsGo }: { compressor: Compressor; isThorough: boolean; letsGo: boolean },
+  { tools, isThorough, letsGo }: { tools: WriteTools; isThorough: boolean; letsGo: boolean },
 ): RowGroup {
   const offset = out.length;
   /** Of columns that get a filter, once it is known how large that may be. */
@@ -66,7 +66,7 @@ function writeRows(
   const chunks = schema.map((one): GroupChunk => {
     const column = columnOf(one);
     const chunkOffset = out.length;
-    const written = writeChunk(out, one, column, start, end, compressor, isThorough);
+    const written = writeChunk(out, one, column, start, end, tools, isThorough);
     const chunk = { schema: one, offset: chunkOffset, written };
     if (one.bloom) filtered.push({ chunk, column });
     else if (letsGo) letGoOfBuffers(column);

@@ -4,6 +4,7 @@ import { ByteWriter } from './byte-writer.ts';
 import { bitWidth, ENCODING, writeDeltas32 } from './encodings.ts';
 import { textStatistics } from './text-bounds.ts';
 import { ofDictionary, type Presence, type Values, widthsOf } from './value-pages.ts';
+import type { Scratch } from './write-tools.ts';
 
 const PAGE_TEXT_BYTES_MAX = 4 * 1024 * 1024;
 /** Where the smallest file counts, not the memory of its readers. */
@@ -17,11 +18,12 @@ export function textValues(
   start: number,
   end: number,
   present: Presence,
+  scratch: Scratch,
   isThorough: boolean,
 ): Values[] {
   const { offsets, bytes } = column;
   const count = end - start - present.nullCount;
-  const { used, times, local } = entriesOf(column, start, end, count);
+  const { used, times, local } = entriesOf(column, start, end, count, scratch);
   let plainBytes = 0;
   let dictionaryBytes = 0;
   for (let own = 0; own < used.length; own++) {
@@ -51,7 +53,7 @@ export function textValues(
   const averageBytes = Math.max(1, plainBytes / Math.max(1, count));
   const pageBytesMax = isThorough ? PAGE_TEXT_BYTES_THOROUGH_MAX : PAGE_TEXT_BYTES_MAX;
   const pageValuesMax = Math.max(1, Math.floor(pageBytesMax / averageBytes));
-  const texts = new Texts(column, used, local);
+  const texts = new Texts(column, used, local, scratch);
   for (const isAligned of isThorough ? [false, true] : [false]) {
     found.push({
       encoding: ENCODING.deltaLengthByteArray,
@@ -87,8 +89,15 @@ class Texts {
   readonly #bytes: Uint8Array;
   readonly #used: Uint32Array;
   readonly #local: Uint32Array;
+  readonly #scratch: Scratch;
 
-  constructor({ offsets, bytes }: DictionaryColumn | ClassColumn, used: Uint32Array, local: Uint32Array) {
+  constructor(
+    { offsets, bytes }: DictionaryColumn | ClassColumn,
+    used: Uint32Array,
+    local: Uint32Array,
+    scratch: Scratch,
+  ) {
+    this.#scratch = scratch;
     this.#offsets = offsets;
     this.#bytes = bytes;
     this.#used = used;
@@ -96,7 +105,7 @@ class Texts {
   }
 
   lengths(from: number, to: number): Int32Array {
-    const lengths = new Int32Array(to - from);
+    const lengths = this.#scratch.int32(to - from);
     for (let i = from; i < to; i++) {
       const id = this.#used[this.#local[i]!]!;
       lengths[i - from] = this.#offsets[id + 1]! - this.#offsets[id]!;
@@ -127,18 +136,32 @@ interface Entries {
   local: Uint32Array;
 }
 
-function entriesOf(column: DictionaryColumn | ClassColumn, start: number, end: number, count: number): Entries {
+function entriesOf(
+  column: DictionaryColumn | ClassColumn,
+  start: number,
+  end: number,
+  count: number,
+  scratch: Scratch,
+): Entries {
   if (count === 0) return { used: new Uint32Array(0), times: new Uint32Array(0), local: new Uint32Array(0) };
-  if ('classes' in column) return entriesOfClasses(column, count);
-  return column.isInOrder && start === 0 ? entriesInOrder(column, end, count) : entriesFound(column, start, end, count);
+  if ('classes' in column) return entriesOfClasses(column, count, scratch);
+  return column.isInOrder && start === 0
+    ? entriesInOrder(column, end, count, scratch)
+    : entriesFound(column, start, end, count, scratch);
 }
 
-function entriesOfClasses({ classes: { of, counts }, classIds, offsets }: ClassColumn, count: number): Entries {
-  const times = new Uint32Array(offsets.length - 1);
+function entriesOfClasses(
+  { classes: { of, counts }, classIds, offsets }: ClassColumn,
+  count: number,
+  scratch: Scratch,
+): Entries {
+  const times = scratch.zeros32(offsets.length - 1);
   for (let i = 0; i < counts.length; i++) if (classIds[i] !== NULL_ID) times[classIds[i]!]! += counts[i]!;
-  const local = new Uint32Array(count);
+  const local = scratch.uint32(count);
   // One entry, and all are its.
-  if (of && times.length > 1) {
+  if (!of || times.length === 1) {
+    local.fill(0);
+  } else {
     const isFull = count === of.length;
     let at = 0;
     for (let i = 0; i < of.length; i++) {
@@ -146,18 +169,18 @@ function entriesOfClasses({ classes: { of, counts }, classIds, offsets }: ClassC
       if (isFull || id !== NULL_ID) local[at++] = id;
     }
   }
-  return { used: numbersTo(times.length), times, local };
+  return { used: numbersTo(times.length, scratch), times, local };
 }
 
 /** Of rows from the first on: ids are places. */
-function entriesInOrder({ ids, offsets }: DictionaryColumn, end: number, count: number): Entries {
-  let times = new Uint32Array(offsets.length - 1);
+function entriesInOrder({ ids, offsets }: DictionaryColumn, end: number, count: number, scratch: Scratch): Entries {
+  let times = scratch.zeros32(offsets.length - 1);
   let local = ids;
   if (count === end) {
     local = ids.subarray(0, end);
     for (let i = 0; i < end; i++) times[ids[i]!]! += 1;
   } else {
-    local = new Uint32Array(count);
+    local = scratch.uint32(count);
     let at = 0;
     for (let i = 0; i < end; i++) {
       const id = ids[i]!;
@@ -170,15 +193,21 @@ function entriesInOrder({ ids, offsets }: DictionaryColumn, end: number, count: 
   let entries = times.length;
   while (times[entries - 1] === 0) entries -= 1;
   times = times.subarray(0, entries);
-  return { used: numbersTo(entries), times, local };
+  return { used: numbersTo(entries, scratch), times, local };
 }
 
-function entriesFound({ ids, offsets }: DictionaryColumn, start: number, end: number, count: number): Entries {
-  const local = new Uint32Array(count);
+function entriesFound(
+  { ids, offsets }: DictionaryColumn,
+  start: number,
+  end: number,
+  count: number,
+  scratch: Scratch,
+): Entries {
+  const local = scratch.uint32(count);
   // Ids are dense, so a table beats a map; NULL_ID marks what has not been met.
-  const localOf = new Uint32Array(offsets.length - 1).fill(NULL_ID);
-  const times = new Uint32Array(offsets.length - 1);
-  const used = new Uint32Array(offsets.length - 1);
+  const localOf = scratch.uint32(offsets.length - 1).fill(NULL_ID);
+  const times = scratch.zeros32(offsets.length - 1);
+  const used = scratch.uint32(offsets.length - 1);
   let usedCount = 0;
   let at = 0;
   for (let i = start; i < end; i++) {
@@ -196,8 +225,8 @@ function entriesFound({ ids, offsets }: DictionaryColumn, start: number, end: nu
   return { used: used.subarray(0, usedCount), times: times.subarray(0, usedCount), local };
 }
 
-function numbersTo(count: number): Uint32Array {
-  const numbers = new Uint32Array(count);
+function numbersTo(count: number, scratch: Scratch): Uint32Array {
+  const numbers = scratch.uint32(count);
   for (let i = 0; i < count; i++) numbers[i] = i;
   return numbers;
 }
