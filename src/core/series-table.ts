@@ -44,7 +44,7 @@ export interface SeriesTableSize {
 }
 
 /** What is not written to takes no memory. */
-const SIZE: SeriesTableSize = { seriesMax: 32 * 1024, textsMax: 64 * 1024, textBytesMax: 8 * MIB };
+const SIZE: SeriesTableSize = { seriesMax: 64 * 1024, textsMax: 128 * 1024, textBytesMax: 16 * MIB };
 
 /** Words before the records: thread, number of the table, and the three sizes. */
 const HEADER_WORDS = 5;
@@ -92,17 +92,21 @@ export class SeriesTable {
 }
 
 export class SeriesTableWriter {
+  readonly number: number;
   readonly buffer: SharedArrayBuffer;
   readonly #table: SeriesTable;
   readonly #ids = new Map<string, number>();
   #seriesCount = 0;
   #textCount = 0;
   #isFull = false;
+  /** Of the table that series move here from: its texts → texts here; NULL_ID: none yet. */
+  #moved: { from: SeriesTableWriter; texts: Uint32Array } | undefined;
 
   /** `thread` and `number` together are unique in the process. */
   constructor(thread: number, number: number, size: SeriesTableSize = SIZE) {
     const { seriesMax, textsMax, textBytesMax } = size;
     const words = HEADER_WORDS + seriesMax * SERIES_WORDS + textsMax + 1;
+    this.number = number;
     this.buffer = new SharedArrayBuffer(words * 4 + textBytesMax);
     new Uint32Array(this.buffer).set([thread, number, seriesMax, textsMax, textBytesMax]);
     this.#table = new SeriesTable(this.buffer);
@@ -110,6 +114,12 @@ export class SeriesTableWriter {
 
   get isFull(): boolean {
     return this.#isFull;
+  }
+
+  /** Nothing is added any more. */
+  close(): void {
+    this.#isFull = true;
+    this.#moved = undefined;
   }
 
   /** Bytes written so far. */
@@ -120,7 +130,7 @@ export class SeriesTableWriter {
   /** Number of the series; undefined where there is no room any more. */
   add(texts: SeriesTexts, interval: bigint | null): number | undefined {
     const { records, seriesMax } = this.#table;
-    if (this.#seriesCount === seriesMax) this.#isFull = true;
+    if (this.#seriesCount === seriesMax) this.close();
     const at = this.#seriesCount * SERIES_WORDS;
     for (const [field, name] of SERIES_TEXTS.entries()) {
       if (this.#isFull) return undefined;
@@ -135,6 +145,45 @@ export class SeriesTableWriter {
     return this.#seriesCount - 1;
   }
 
+  /** A series of another table, as if it were added here. */
+  move(from: SeriesTableWriter, series: number): number | undefined {
+    const { records, seriesMax } = this.#table;
+    if (this.#seriesCount === seriesMax) this.close();
+    if (this.#isFull) return undefined;
+    if (this.#moved?.from !== from) {
+      this.#moved = { from, texts: new Uint32Array(from.#table.textsMax).fill(NULL_ID) };
+    }
+    const { texts } = this.#moved;
+    const at = this.#seriesCount * SERIES_WORDS;
+    const source = from.#table.records.subarray(series * SERIES_WORDS, (series + 1) * SERIES_WORDS);
+    records.set(source, at);
+    for (let field = 0; field < SERIES_TEXTS.length; field++) {
+      const text = source[field]!;
+      if (text === NULL_ID) continue;
+      if (texts[text] === NULL_ID) texts[text] = this.#idOf(from.#text(text));
+      if (this.#isFull) return undefined;
+      records[at + field] = texts[text]!;
+    }
+    this.#seriesCount += 1;
+    return this.#seriesCount - 1;
+  }
+
+  #text(id: number): string {
+    return Buffer.from(this.#table.textBytes(id)).toString('utf8');
+  }
+
+  /** What was added under this number. */
+  read(series: number): { texts: SeriesTexts; interval: bigint | null } {
+    const at = series * SERIES_WORDS;
+    const texts = SERIES_TEXTS.map((name, field) => {
+      const text = this.#table.records[at + field]!;
+      return [name, text === NULL_ID ? null : this.#text(text)] as const;
+    });
+    const interval = new BigInt64Array(1);
+    const has = this.#table.copyInterval(series, new Uint32Array(interval.buffer), 0);
+    return { texts: Object.fromEntries(texts) as SeriesTexts, interval: has ? interval[0]! : null };
+  }
+
   #idOf(text: string): number {
     const known = this.#ids.get(text);
     if (known !== undefined) return known;
@@ -143,7 +192,7 @@ export class SeriesTableWriter {
     const start = offsets[id]!;
     const encoded = Buffer.from(text, 'utf8');
     if (id === textsMax || start + encoded.byteLength > bytes.byteLength) {
-      this.#isFull = true;
+      this.close();
       return NULL_ID;
     }
     bytes.set(encoded, start);

@@ -6,9 +6,9 @@ import { isUtf8 } from 'node:buffer';
 import { NULL_ID } from '../core/columns.ts';
 import type { JsonScanner } from '../wire/json-scanner.ts';
 import type { StringWriter } from './column-writers.ts';
-import { KnownBytes, viewOf } from './known-bytes.ts';
+import { hashBytes, KnownBytes, viewOf } from './known-bytes.ts';
 import { type MetricRows, TYPE_NAMES } from './metrics-rows.ts';
-import { type PointFrame, SeenItem, SeenSeries } from './seen-series.ts';
+import { SeenItem, SeenSeries, tableOf } from './seen-series.ts';
 
 const QUOTE = 0x22;
 const COMMA = 0x2c;
@@ -119,14 +119,20 @@ export class JsonItemReader {
   /** The item that is expected here, or the one behind it: one may be missing this time. */
   #readExpected(expected: SeenItem | undefined): SeenItem | undefined {
     if (!expected) return undefined;
-    if (this.#readAgain(expected)) return expected;
-    return expected.next && this.#readAgain(expected.next) ? expected.next : undefined;
+    const known = this.#readAgain(expected)
+      ? expected
+      : expected.next && this.#readAgain(expected.next)
+        ? expected.next
+        : undefined;
+    if (known) SEEN.keep(known);
+    return known;
   }
 
   /** An item like `seen` but for its points; false, the cursor unmoved, when it is another. */
   #readAgain(seen: SeenItem): boolean {
     const scanner = this.#scanner;
     const { bytes, offset: start } = scanner;
+    if (!tableOf(seen.table)) return false;
     const { head, tail, frame } = seen;
     const { beforeTime, beforeValue, behind } = frame!;
     const view = this.#view;
@@ -173,16 +179,36 @@ export class JsonItemReader {
     const beforeTime = bytes.subarray(pointsStart, timeStart);
     const beforeValue = bytes.subarray(timeEnd, valueStart);
     const behind = bytes.subarray(valueEnd, pointEnd);
-    const frameText = `${beforeTime.toString('latin1')}\n${beforeValue.toString('latin1')}\n${behind.toString('latin1')}`;
-    const key = `${this.#kind}\n${frameText}\n${head.toString('latin1')}\n${tail.toString('latin1')}`;
-    return SEEN.remember(key, () => {
-      const frame: PointFrame = {
-        beforeTime: new KnownBytes(beforeTime),
-        beforeValue: new KnownBytes(beforeValue),
-        behind: new KnownBytes(behind),
-      };
-      return new SeenItem(head, tail, this.#rows.staged(), this.#shape, frame);
+    if (!SEEN.canHold(end - start)) return undefined;
+    const view = this.#view;
+    const kindSeed = this.#kind === 'series' ? 1 : 2;
+    const hash = hashBytes(view, pointsEnd, end, hashBytes(view, start, timeStart, kindSeed) % 2 ** 31);
+    const known = SEEN.find(hash);
+    if (known && this.#isSame(known, start, end)) return known;
+    const place = this.#rows.place(this.#kind, this.#shape);
+    if (!place) return undefined;
+    const seen = new SeenItem(hash, head, tail, place, {
+      beforeTime: new KnownBytes(beforeTime),
+      beforeValue: new KnownBytes(beforeValue),
+      behind: new KnownBytes(behind),
     });
+    SEEN.add(seen);
+    return seen;
+  }
+
+  /** Whether the item that was just read, from `start` to `end`, is this one but for its points. */
+  #isSame({ head, tail, frame }: SeenItem, start: number, end: number): boolean {
+    const { pointsStart, pointsEnd, timeStart, timeEnd, valueStart, valueEnd, pointEnd } = this.#places;
+    const isAt = (known: KnownBytes, from: number, to: number): boolean =>
+      known.length === to - from && known.isAt(this.#view, from, to);
+    return (
+      frame !== undefined &&
+      isAt(head, start, pointsStart) &&
+      isAt(tail, pointsEnd, end) &&
+      isAt(frame.beforeTime, pointsStart, timeStart) &&
+      isAt(frame.beforeValue, timeEnd, valueStart) &&
+      isAt(frame.behind, valueEnd, pointEnd)
+    );
   }
 
   #readItem(): SeenItem | undefined {
@@ -210,7 +236,12 @@ export class JsonItemReader {
     if (this.#attributes !== '') rows.attributes = rows.attributeLists.intern(`{${this.#attributes}}`);
     const raw = this.#exact ? undefined : scanner.bytes.subarray(start, scanner.offset);
     const seen = raw === undefined ? this.#remember(start) : undefined;
-    rows.endItem(this.#kind, this.#shape, raw);
+    if (!seen) {
+      rows.endItem(this.#kind, this.#shape, raw);
+      return undefined;
+    }
+    rows.endSeen(this.#kind, seen);
+    SEEN.keep(seen);
     return seen;
   }
 

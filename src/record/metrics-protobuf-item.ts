@@ -6,10 +6,10 @@ import { NULL_ID } from '../core/columns.ts';
 import { hasNaNPayload } from '../wire/datadog/series-messages.ts';
 import type { ProtobufReader } from '../wire/protobuf.ts';
 import type { StringWriter } from './column-writers.ts';
-import { viewOf } from './known-bytes.ts';
+import { hashBytes, viewOf } from './known-bytes.ts';
 import { FieldCache, FieldRun } from './metrics-protobuf-fields.ts';
 import { type MetricRows, TYPE_NAMES } from './metrics-rows.ts';
-import { SeenItem, SeenSeries } from './seen-series.ts';
+import { SeenItem, SeenSeries, tableOf } from './seen-series.ts';
 
 /** Bytes of a point's value with its tag; of its time, which is in seconds of these centuries. */
 const VALUE_BYTES = 9;
@@ -92,9 +92,11 @@ export class ProtobufItemReader {
   readSeries(): void {
     const reader = this.#receiver;
     const start = reader.offset;
-    const expected = this.#before?.next;
+    const next = this.#before?.next;
+    const expected = next && tableOf(next.table) ? next : undefined;
     const known = expected?.head.isAt(this.#view, start, reader.end) ? expected : this.#find();
     if (known && this.#readAgain(known)) {
+      SEEN.keep(known);
       if (this.#before) this.#before.next = known;
       this.#before = known;
       return;
@@ -109,7 +111,8 @@ export class ProtobufItemReader {
     const { buffer, offset: start } = reader;
     const end = endOfHead(buffer, start, reader.end);
     if (end === start) return undefined;
-    return SEEN.find(buffer.toString('latin1', start, end));
+    const found = SEEN.find(hashBytes(this.#view, start, end));
+    return found?.head.isAt(this.#view, start, end) ? found : undefined;
   }
 
   /** A series like `seen` but for its points; false when it is another. */
@@ -136,7 +139,12 @@ export class ProtobufItemReader {
     const { buffer, end } = this.#receiver;
     if (endOfHead(buffer, start, end) !== pointsStart) return undefined;
     const [head, tail] = [buffer.subarray(start, pointsStart), buffer.subarray(pointsEnd, end)];
-    return SEEN.replace(head.toString('latin1'), new SeenItem(head, tail, this.#rows.staged(), '#2'));
+    if (!SEEN.canHold(head.length + tail.length)) return undefined;
+    const place = this.#rows.place('series', '#2');
+    if (!place) return undefined;
+    const seen = new SeenItem(hashBytes(this.#view, start, pointsStart), head, tail, place);
+    SEEN.add(seen);
+    return seen;
   }
 
   #readNew(start: number): void {
@@ -191,7 +199,8 @@ export class ProtobufItemReader {
     rows.type = rows.types.intern(TYPE_NAMES[Number(type)] ?? String(type));
     this.#endRuns();
     const seen = this.#exact && pointsEnd > 0 ? this.#remember(start, pointsStart, pointsEnd) : undefined;
-    this.#endItem('series', '#2', start);
+    if (seen) rows.endSeen('series', seen);
+    else this.#endItem('series', '#2', start);
     if (this.#before) this.#before.next = seen;
     this.#before = seen;
   }

@@ -6,11 +6,12 @@
  */
 import { NULL_ID } from '../core/columns.ts';
 import { ROWS_PER_ENVELOPE_MAX } from '../core/limits.ts';
+import type { SeriesTexts } from '../core/series-table.ts';
 import { BatchBuilder } from './batch-builder.ts';
 import type { StringWriter } from './column-writers.ts';
 import type { DecodeResult } from './decoder.ts';
 import { SIGNAL_COLUMNS } from './schema.ts';
-import { currentTable, type SeenColumns, type SeenItem } from './seen-series.ts';
+import { currentTable, type SeenItem, type TablePlace, tableOf } from './seen-series.ts';
 
 export type MetricKind = 'series' | 'sketch' | 'distribution' | 'payload' | 'opaque';
 
@@ -23,13 +24,6 @@ export const PAYLOAD_ITEM = -1;
 /** Milliseconds beyond which a time is not kept in its column. */
 const TIME_MS_MAX = Number.MAX_SAFE_INTEGER;
 const TWO_32 = 2 ** 32;
-
-let batchNumber = 0;
-
-function nextBatchNumber(): number {
-  batchNumber += 1;
-  return batchNumber;
-}
 
 function idOf(writer: StringWriter, text: string | null): number {
   return text === null ? NULL_ID : writer.intern(text);
@@ -69,9 +63,8 @@ export class MetricRows {
   readonly attributeLists = this.#builder.strings('attributes');
   readonly #receivedAt: bigint;
 
-  readonly #batchNumber = nextBatchNumber();
-  /** Of the table that the batch's rows name their series in; 0 before the first does. */
-  #tableNumber = 0;
+  /** The one that the batch's rows name their series in. */
+  readonly #table = currentTable();
 
   itemCount = 0;
   opaqueCount = 0;
@@ -127,10 +120,11 @@ export class MetricRows {
 
   /** Writes an item that was seen before; only its points are new. */
   endSeen(kind: 'series' | 'distribution', seen: SeenItem): void {
-    const series = this.#seriesOf(kind, seen);
+    const series = this.#seriesOf(seen);
     if (series === undefined) {
-      this.#stage(seen);
-      this.endItem(kind, seen.shape, undefined);
+      const { texts, interval } = tableOf(seen.table)!.read(seen.series);
+      this.#stage(texts, interval);
+      this.endItem(kind, texts.shape!, undefined);
       return;
     }
     const builder = this.#builder;
@@ -152,55 +146,24 @@ export class MetricRows {
   }
 
   /** Its number in the table of this batch; undefined where that has no room for it. */
-  #seriesOf(kind: MetricKind, seen: SeenItem): number | undefined {
-    const builder = this.#builder;
-    if (!builder.seriesTable) {
-      const { table, number } = currentTable();
-      builder.useTable(table);
-      this.#tableNumber = number;
-    }
-    if (seen.tableNumber === this.#tableNumber) return seen.series;
-    const { interval, sourceTypeName, ...texts } = seen.columns;
-    const all = { kind, shape: seen.shape, source_type_name: sourceTypeName, ...texts };
-    const series = builder.seriesTable?.add(all, interval);
+  #seriesOf(seen: SeenItem): number | undefined {
+    const table = this.#table;
+    if (!this.#builder.seriesTable) this.#builder.useTable(table);
+    if (seen.table === table.number) return seen.series;
+    const series = table.move(tableOf(seen.table)!, seen.series);
     if (series === undefined) return undefined;
-    seen.tableNumber = this.#tableNumber;
+    seen.table = table.number;
     seen.series = series;
     return series;
   }
 
-  /** Stages all but the points of an item that was seen before. */
-  #stage(seen: SeenItem): void {
-    const { ids, columns } = seen;
-    if (seen.batchNumber !== this.#batchNumber) {
-      seen.batchNumber = this.#batchNumber;
-      ids[0] = idOf(this.metrics, columns.metric);
-      ids[1] = idOf(this.types, columns.type);
-      ids[2] = idOf(this.units, columns.unit);
-      ids[3] = idOf(this.hosts, columns.host);
-      ids[4] = idOf(this.devices, columns.device);
-      ids[5] = idOf(this.tagLists, columns.tags);
-      ids[6] = idOf(this.resourceLists, columns.resources);
-      ids[7] = idOf(this.sourceTypeNames, columns.sourceTypeName);
-      ids[8] = idOf(this.metadatas, columns.metadata);
-      ids[9] = idOf(this.attributeLists, columns.attributes);
-    }
-    this.metric = ids[0]!;
-    this.type = ids[1]!;
-    this.unit = ids[2]!;
-    this.host = ids[3]!;
-    this.device = ids[4]!;
-    this.tags = ids[5]!;
-    this.resources = ids[6]!;
-    this.sourceTypeName = ids[7]!;
-    this.metadata = ids[8]!;
-    this.attributes = ids[9]!;
-    this.interval = columns.interval;
-  }
-
-  /** What is staged, apart from the points. */
-  staged(): SeenColumns {
-    return {
+  /** Puts what is staged, apart from the points, into the table; undefined where that has no room. */
+  place(kind: 'series' | 'distribution', shape: string): TablePlace | undefined {
+    const table = this.#table;
+    if (!this.#builder.seriesTable) this.#builder.useTable(table);
+    const texts: SeriesTexts = {
+      kind,
+      shape,
       metric: textOf(this.metrics, this.metric),
       type: textOf(this.types, this.type),
       unit: textOf(this.units, this.unit),
@@ -208,11 +171,27 @@ export class MetricRows {
       device: textOf(this.devices, this.device),
       tags: textOf(this.tagLists, this.tags),
       resources: textOf(this.resourceLists, this.resources),
-      sourceTypeName: textOf(this.sourceTypeNames, this.sourceTypeName),
+      source_type_name: textOf(this.sourceTypeNames, this.sourceTypeName),
       metadata: textOf(this.metadatas, this.metadata),
       attributes: textOf(this.attributeLists, this.attributes),
-      interval: this.interval,
     };
+    const series = table.add(texts, this.interval);
+    return series === undefined ? undefined : { table: table.number, series };
+  }
+
+  /** Stages all but the points of an item that was seen before. */
+  #stage(texts: SeriesTexts, interval: bigint | null): void {
+    this.metric = idOf(this.metrics, texts.metric);
+    this.type = idOf(this.types, texts.type);
+    this.unit = idOf(this.units, texts.unit);
+    this.host = idOf(this.hosts, texts.host);
+    this.device = idOf(this.devices, texts.device);
+    this.tags = idOf(this.tagLists, texts.tags);
+    this.resources = idOf(this.resourceLists, texts.resources);
+    this.sourceTypeName = idOf(this.sourceTypeNames, texts.source_type_name);
+    this.metadata = idOf(this.metadatas, texts.metadata);
+    this.attributes = idOf(this.attributeLists, texts.attributes);
+    this.interval = interval;
   }
 
   addValue(timeMs: number, value: number | null): void {

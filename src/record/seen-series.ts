@@ -1,27 +1,15 @@
 /**
  * Series that this thread has decoded before. Agents send the same series with every flush, byte for byte but for the points, and mostly
- * in the same order: so each one remembers which followed it. What is recognised is not read again; its columns are taken from memory.
+ * in the same order: so each one remembers which followed it. What is recognised is not read again; its columns stand in a table.
  * Only items that their columns give back exactly are remembered.
+ *
+ * What is remembered goes with the tables: the thread's current one, and the one before it, out of which series that are still sent move.
+ * So memory is bounded by two tables, and more series than one holds cost a look and a move, not the reading.
  */
 import { threadId } from 'node:worker_threads';
 import { MIB } from '../core/limits.ts';
 import { SeriesTableWriter } from '../core/series-table.ts';
 import { KnownBytes } from './known-bytes.ts';
-
-/** Of a staged item, all but its points. */
-export interface SeenColumns {
-  metric: string | null;
-  type: string | null;
-  unit: string | null;
-  host: string | null;
-  device: string | null;
-  tags: string | null;
-  resources: string | null;
-  sourceTypeName: string | null;
-  metadata: string | null;
-  attributes: string | null;
-  interval: bigint | null;
-}
 
 /** What stands between the numbers of a JSON point, and between points. */
 export interface PointFrame {
@@ -30,78 +18,92 @@ export interface PointFrame {
   behind: KnownBytes;
 }
 
+/** Where an item's columns stand. */
+export interface TablePlace {
+  table: number;
+  series: number;
+}
+
 export class SeenItem {
+  readonly hash: number;
   /** The item's bytes before its points and behind them. */
   readonly head: KnownBytes;
   readonly tail: KnownBytes;
-  readonly columns: SeenColumns;
-  readonly shape: string;
   readonly frame: PointFrame | undefined;
   /** The item that followed it last. */
   next: SeenItem | undefined;
-  /** Where it stands in the table with this number. */
-  tableNumber = 0;
-  series = 0;
-  /** Ids of the columns in the batch with this number, where the table had no room. */
-  batchNumber = -1;
-  readonly ids = new Uint32Array(10);
+  /** Number of the table, and of the series in it. */
+  table: number;
+  series: number;
 
-  constructor(head: Uint8Array, tail: Uint8Array, columns: SeenColumns, shape: string, frame?: PointFrame) {
+  constructor(hash: number, head: Uint8Array, tail: Uint8Array, { table, series }: TablePlace, frame?: PointFrame) {
+    this.hash = hash;
     this.head = new KnownBytes(head);
     this.tail = new KnownBytes(tail);
-    this.columns = columns;
-    this.shape = shape;
+    this.table = table;
+    this.series = series;
     this.frame = frame;
   }
 }
 
-let table: SeriesTableWriter | undefined;
-let tableNumber = 0;
+let current: SeriesTableWriter | undefined;
+let before: SeriesTableWriter | undefined;
 
-/** This thread's table, and its number; another one once it is full. */
-export function currentTable(): { table: SeriesTableWriter; number: number } {
-  if (!table || table.isFull) {
-    tableNumber += 1;
-    table = new SeriesTableWriter(threadId, tableNumber);
+/** This thread's table; another one once it is full. To be asked for before anything is looked for in a body. */
+export function currentTable(): SeriesTableWriter {
+  if (!current || current.isFull) {
+    before = current;
+    current = new SeriesTableWriter(threadId, (current?.number ?? 0) + 1);
   }
-  return { table, number: tableNumber };
+  return current;
 }
 
-/** Beyond it all is forgotten: what is still sent comes back soon. */
+/** The current one or the one before; undefined: it is gone. */
+export function tableOf(number: number): SeriesTableWriter | undefined {
+  if (current?.number === number) return current;
+  return before?.number === number ? before : undefined;
+}
+
+/** Of heads and tails that go with one table: when there are more, another table is begun. */
 const REMEMBERED_BYTES_MAX = 16 * MIB;
-/** What an item takes beside its bytes and texts. */
-const ITEM_BYTES = 700;
 /** Larger ones are rare, and quick for their size. */
 const LENGTH_MAX = 16 * 1024;
 
 export class SeenSeries {
-  readonly #items = new Map<string, SeenItem>();
+  #items = new Map<number, SeenItem>();
+  #itemsBefore = new Map<number, SeenItem>();
+  #table = 0;
   #bytes = 0;
 
-  find(key: string): SeenItem | undefined {
-    return this.#items.get(key);
+  /** Its bytes must be compared all the same. */
+  find(hash: number): SeenItem | undefined {
+    this.#turn();
+    return this.#items.get(hash) ?? this.#itemsBefore.get(hash);
   }
 
-  /** `make` is asked for an item that is not known. Undefined for one too large to keep. */
-  remember(key: string, make: () => SeenItem): SeenItem | undefined {
-    const known = this.#items.get(key);
-    if (known) return known;
-    return key.length > LENGTH_MAX ? undefined : this.#add(key, make());
+  /** Was found here, or as what followed another, and stands in the current table. */
+  keep(item: SeenItem): void {
+    this.#turn();
+    if (this.#items.get(item.hash) !== item) this.add(item);
   }
 
-  /** In place of what had this key. */
-  replace(key: string, item: SeenItem): SeenItem | undefined {
-    return key.length + item.tail.length > LENGTH_MAX ? undefined : this.#add(key, item);
+  add(item: SeenItem): void {
+    this.#turn();
+    this.#items.set(item.hash, item);
+    this.#bytes += item.head.length + item.tail.length;
+    if (this.#bytes > REMEMBERED_BYTES_MAX) current?.close();
   }
 
-  #add(key: string, item: SeenItem): SeenItem {
-    // Bytes twice (they are the key as well), and texts that are about as long.
-    this.#bytes += ITEM_BYTES + 3 * (item.head.length + item.tail.length);
-    if (this.#bytes > REMEMBERED_BYTES_MAX) {
-      this.#items.clear();
-      this.#bytes = 0;
-    }
-    this.#items.set(key, item);
-    return item;
+  canHold(bytes: number): boolean {
+    return bytes <= LENGTH_MAX;
+  }
+
+  #turn(): void {
+    const number = current?.number ?? 0;
+    if (number === this.#table) return;
+    this.#itemsBefore = number === this.#table + 1 ? this.#items : new Map();
+    this.#items = new Map();
+    this.#table = number;
+    this.#bytes = 0;
   }
 }

@@ -76,6 +76,27 @@ describe('a table of series', () => {
     if (writer.isFull) expect(writer.add(madeUp(1, 1)[0]!.texts, null)).toBeUndefined();
   });
 
+  it.each([1000, 60])('takes series over from another, as far as there is room (%i texts)', (textsMax) => {
+    const from = new SeriesTableWriter(1, 1, { seriesMax: 300, textsMax: 10_000, textBytesMax: 100_000 });
+    const all = madeUp(8, 60);
+    const numbers = all.map(({ texts, interval }) => from.add(texts, interval)!);
+    const to = new SeriesTableWriter(1, 2, { seriesMax: 50, textsMax, textBytesMax: 100_000 });
+    // In another order, among others.
+    to.add(all[3]!.texts, null);
+    let moved = 0;
+    for (const i of numbers.map((_, at) => (at * 7) % 60)) {
+      const number = to.move(from, numbers[i]!);
+      if (number === undefined) break;
+      moved += 1;
+      expect(read(new SeriesTable(to.buffer), number)).toEqual(asKept(all[i]!));
+      expect(to.read(number)).toEqual(asKept(all[i]!));
+    }
+    expect(to.isFull).toBe(true);
+    if (textsMax === 1000) expect(moved).toBe(49);
+    else expect(moved).toBeLessThan(49);
+    expect(to.move(from, 0)).toBeUndefined();
+  });
+
   it('is told from others by its key, also where another thread has it', () => {
     const tables = [new SeriesTableWriter(1, 1), new SeriesTableWriter(1, 2), new SeriesTableWriter(2, 1)];
     const keys = tables.map(({ buffer }) => SeriesTable.keyOf(buffer));

@@ -9,7 +9,7 @@ import { rowsOf } from '../support/rows.ts';
 
 /** All together more than a table has room for. */
 const SERIES_PER_BODY = 9000;
-const BODIES = 5;
+const BODIES = 8;
 
 function decoded(body: Buffer): ColumnBatch {
   const result = decodeMetrics({ protocol: 'series-v1-json', body, contentType: '', path: '/', receivedAtMs: 5 });
@@ -34,14 +34,13 @@ test('rows of series that are sent again are equal, whatever table they stand in
   let coded = 0;
   let plain = 0;
   for (let number = 1; number <= BODIES; number++) {
-    const rows = rowsOf(decoded(bodyOf(number)));
+    const first = decoded(bodyOf(number));
+    const rows = rowsOf(first);
     const again = decoded(bodyOf(number));
     expect(rowsOf(again)).toEqual(rows);
     tables.add(SeriesTable.keyOf(again.series!.table));
-    for (const id of again.series!.ids) {
-      if (id === NULL_ID) plain += 1;
-      else coded += 1;
-    }
+    for (const id of again.series!.ids) if (id !== NULL_ID) coded += 1;
+    for (const id of first.series!.ids) if (id === NULL_ID) plain += 1;
     batches.push(again);
     wanted.push(...rows);
   }
@@ -61,4 +60,11 @@ test('rows of series that are sent again are equal, whatever table they stand in
   );
   expect(merged.slice(0, wanted.length)).toEqual(wanted);
   expect(merged.slice(wanted.length)).toEqual(rowsOf(last));
+
+  // Those of the table before move to the new one, in whatever order and between others they come; older ones are read again.
+  for (const number of [BODIES - 1, 1, BODIES, 2, BODIES - 1, 1]) {
+    const again = decoded(bodyOf(number));
+    expect(rowsOf(again)).toEqual(wanted.slice((number - 1) * SERIES_PER_BODY, number * SERIES_PER_BODY));
+    expect([...again.series!.ids].filter((id) => id !== NULL_ID).length).toBeGreaterThan(0);
+  }
 });
