@@ -103,6 +103,7 @@ export class StringWriter extends IdWriter implements ColumnWriter {
   readonly #known = new Map<string, number>();
   /** Entries one behind another; entry i ends where entry i + 1 begins. */
   #bytes = Buffer.allocUnsafeSlow(ENTRY_BYTES_AT_FIRST);
+  #view: DataView | undefined;
   #offsets = new Uint32Array(ENTRIES_AT_FIRST);
   #count = 0;
 
@@ -126,7 +127,7 @@ export class StringWriter extends IdWriter implements ColumnWriter {
 
   /** Id of bytes that are not looked up (ids, bodies): every call makes an entry. The bytes are copied. */
   add(bytes: Uint8Array): number {
-    const at = this.#room(bytes.byteLength);
+    const at = this.room(bytes.byteLength);
     this.#bytes.set(bytes, at);
     return this.#end(at + bytes.byteLength);
   }
@@ -138,20 +139,46 @@ export class StringWriter extends IdWriter implements ColumnWriter {
 
   #addText(text: string): number {
     // A UTF-16 unit becomes three bytes at most.
-    const at = this.#room(text.length * 3);
+    const at = this.room(text.length * 3);
     return this.#end(at + this.#bytes.write(text, at, 'utf8'));
   }
 
   /** Where the next entry begins, with room for so many bytes. */
-  #room(bytes: number): number {
+  room(bytes: number): number {
     const at = this.#offsets[this.#count]!;
-    if (at + bytes > this.#bytes.byteLength) {
-      const grown = Buffer.allocUnsafeSlow(Math.max(at + bytes, this.#bytes.byteLength * 2));
-      this.#bytes.copy(grown, 0, 0, at);
-      letGo(this.#bytes);
-      this.#bytes = grown;
-    }
+    if (at + bytes > this.#bytes.byteLength) this.#growBytes(at, at + bytes);
     return at;
+  }
+
+  #growBytes(used: number, wanted: number): void {
+    const grown = Buffer.allocUnsafeSlow(Math.max(wanted, this.#bytes.byteLength * 2));
+    this.#bytes.copy(grown, 0, 0, used);
+    letGo(this.#bytes);
+    this.#bytes = grown;
+    this.#view = undefined;
+  }
+
+  /**
+   * Where entries lie, for who writes the next one himself: from `room` on, after `extend` in other bytes, and an entry by `close`. What
+   * is not closed is overwritten.
+   */
+  get bytes(): Buffer {
+    return this.#bytes;
+  }
+
+  get view(): DataView {
+    this.#view ??= new DataView(this.#bytes.buffer, this.#bytes.byteOffset, this.#bytes.byteLength);
+    return this.#view;
+  }
+
+  /** More room behind `used`, up to where the next entry has been written. */
+  extend(used: number): void {
+    this.#growBytes(used, 0);
+  }
+
+  /** Id of the entry that was written from `room` to `end`. */
+  close(end: number): number {
+    return this.#end(end);
   }
 
   #end(at: number): number {

@@ -104,13 +104,13 @@ export class StringReader {
   }
 }
 
-/** By the byte after the backslash. */
-const SIMPLE_ESCAPES = new Uint8Array(256);
+/** By the byte after the backslash; 0: it is none of these. */
+export const SIMPLE_ESCAPES = new Uint8Array(256);
 for (const [escaped, byte] of ['""', '\\\\', '//', 'b\b', 'f\f', 'n\n', 'r\r', 't\t']) {
   SIMPLE_ESCAPES[escaped!.charCodeAt(0)] = byte!.charCodeAt(0);
 }
 
-function hexAt(bytes: Buffer, at: number): number {
+export function hexAt(bytes: Buffer, at: number): number {
   let value = 0;
   for (let i = at; i < at + 4; i++) {
     const c = bytes[i]!;
@@ -119,7 +119,7 @@ function hexAt(bytes: Buffer, at: number): number {
   return value;
 }
 
-function writeUtf8(target: Buffer, at: number, point: number): number {
+export function writeUtf8(target: Buffer, at: number, point: number): number {
   let to = at;
   if (point < 0x80) {
     target[to++] = point;
@@ -139,15 +139,19 @@ function writeUtf8(target: Buffer, at: number, point: number): number {
   return to;
 }
 
+/** Texts that a column remembers besides the one of the row before. */
+const SLOTS = 32;
+
 /** A column of few different texts (status, host, service, …), filled from JSON strings. */
 export class RepeatingColumn {
   readonly #writer: StringWriter;
   readonly #bytes: Buffer;
   readonly #reader: StringReader;
-  #lastStart = 0;
-  #lastLength = -1;
+  #lastPlace = -1;
   #lastId = 0;
   #lastExact = true;
+  /** Per slot: where a text begins and ends in the body (0, 0: none), its id; and whether the column holds it exactly. */
+  readonly #slots = new Uint32Array(SLOTS * 4);
 
   constructor(writer: StringWriter, bytes: Buffer, reader: StringReader) {
     this.#writer = writer;
@@ -155,24 +159,44 @@ export class RepeatingColumn {
     this.#reader = reader;
   }
 
-  /** Fills the row with the JSON string whose text lies at [start, end); returns whether the column holds it exactly. */
-  set(row: number, start: number, end: number): boolean {
-    if (end - start !== this.#lastLength || !this.#isLast(start)) {
-      this.#lastId = this.#writer.intern((this.#reader.read(start, end) as Buffer).toString('utf8'));
-      this.#lastExact = this.#reader.exact;
-      this.#lastStart = start;
-      this.#lastLength = end - start;
+  /**
+   * Fills the row with the JSON string whose text lies at [start, end); returns whether the column holds it exactly. `place`: where
+   * the same text was read first, as far as known; two texts with one place are the same.
+   */
+  set(row: number, start: number, end: number, place: number): boolean {
+    if (place !== this.#lastPlace) {
+      this.#find(start, end);
+      this.#lastPlace = place;
     }
     this.#writer.setId(row, this.#lastId);
     return this.#lastExact;
   }
 
-  #isLast(start: number): boolean {
+  #find(start: number, end: number): void {
     const bytes = this.#bytes;
-    const last = this.#lastStart;
-    for (let i = this.#lastLength - 1; i >= 0; i--) {
-      if (bytes[last + i] !== bytes[start + i]) return false;
+    const slots = this.#slots;
+    const length = end - start;
+    // Of a few bytes: texts of one column that differ mostly do so in these. (`end` is the closing quote.)
+    const sample =
+      length +
+      bytes[start]! * 3 +
+      bytes[start + (length >> 2)]! * 5 +
+      bytes[start + (length >> 1)]! * 7 +
+      bytes[end - 1]! * 11;
+    const slot = (sample & (SLOTS - 1)) * 4;
+    const known = slots[slot]!;
+    if (known === 0 || slots[slot + 1]! - known !== length || !isSame(bytes, known, start, length)) {
+      slots[slot + 2] = this.#writer.intern((this.#reader.read(start, end) as Buffer).toString('utf8'));
+      slots[slot] = start;
+      slots[slot + 1] = end;
+      slots[slot + 3] = this.#reader.exact ? 1 : 0;
     }
-    return true;
+    this.#lastId = slots[slot + 2]!;
+    this.#lastExact = slots[slot + 3] === 1;
   }
+}
+
+function isSame(bytes: Buffer, a: number, b: number, length: number): boolean {
+  for (let i = length - 1; i >= 0; i--) if (bytes[a + i] !== bytes[b + i]) return false;
+  return true;
 }

@@ -4,14 +4,22 @@
  */
 import type { JsonScanner } from '../wire/json-scanner.ts';
 import type { ByteArena } from './logs-bytes.ts';
+import type { MessageWriter } from './logs-message.ts';
 import * as letters from './logs-shape.ts';
 import { MS_FROM, timeOfNumber, timeOfText } from './logs-time.ts';
 
 const QUOTE = 0x22;
+const COMMA = 0x2c;
+const CLOSE_BRACE = 0x7d;
 /** Whole numbers below MS_BELOW have at most 14 digits. */
 const MS_DIGITS_MAX = 14;
 /** In the place of a letter: the member has no column. */
 const ATTRIBUTE = 0;
+
+/** What of a member came before in the same place. */
+const NONE = 0;
+const KEY_ALONE = 1;
+const KEY_AND_VALUE = 2;
 
 /** Keys that mean something here; those below TIMESTAMP go to a text column when they are strings. */
 const KEYS = [
@@ -69,14 +77,22 @@ export class LogItem {
   traceId: string | undefined;
   spanId: string | undefined;
 
+  /** The message is a string and its text was written by the MessageWriter. */
+  isMessageWritten = false;
+
   readonly #scanner: JsonScanner;
-  /** Per member: its letter, where its key and its value lie, its key's number. Of the item before until overwritten. */
+  readonly #messages: MessageWriter | undefined;
+  /**
+   * Per member: its letter, where the bytes between the value before (or the opening brace) and its own value begin, where its key and
+   * its value lie, its key's number; where a text that came again was read first. Of the item before until overwritten.
+   */
   readonly #letters: number[] = [];
+  readonly #leads: number[] = [];
   readonly #keyStarts: number[] = [];
-  readonly #keyEnds: number[] = [];
   readonly #keyNumbers: number[] = [];
   readonly #valueStarts: number[] = [];
   readonly #valueEnds: number[] = [];
+  readonly #places: number[] = [];
   #count = 0;
   /** Letters of `#shape`, which is what most items of a body share. */
   readonly #shapeLetters: number[] = [];
@@ -88,8 +104,10 @@ export class LogItem {
   #traceRank = 0;
   #spanRank = 0;
 
-  constructor(scanner: JsonScanner) {
+  /** `messages`: where the texts of messages go at once; only with a body that is UTF-8. */
+  constructor(scanner: JsonScanner, messages: MessageWriter | undefined) {
     this.#scanner = scanner;
+    this.#messages = messages;
   }
 
   valueStart(member: number): number {
@@ -100,10 +118,16 @@ export class LogItem {
     return this.#valueEnds[member]!;
   }
 
+  /** The same for two members, of this item or of others: their values are the same text. */
+  place(member: number): number {
+    return this.#places[member]!;
+  }
+
   /** Reads the object at the cursor. Throws JsonSyntaxError. */
   read(): void {
     this.#members.fill(-1);
     this.hasDuplicate = false;
+    this.isMessageWritten = false;
     this.timeMs = undefined;
     this.traceId = undefined;
     this.spanId = undefined;
@@ -114,13 +138,24 @@ export class LogItem {
     let member = 0;
     let attributes = 0;
     scanner.enterObject();
-    while (scanner.passKey()) {
-      const key = this.#keyNumber(member);
-      this.#valueStarts[member] = scanner.offset;
-      const letter = this.#readMember(key, member);
+    for (;;) {
+      const known = this.#knownPart(member);
+      if (known === NONE && !this.#readKey(member)) break;
+      const key = this.#keyNumbers[member]!;
+      let letter: number;
+      if (known === KEY_AND_VALUE) {
+        if (this.#members[key] !== -1) this.hasDuplicate = true;
+        this.#members[key] = member;
+        letter = TEXT_LETTERS[key]!;
+      } else {
+        const start = scanner.offset;
+        this.#valueStarts[member] = start;
+        this.#places[member] = start;
+        letter = this.#readMember(key, member);
+        this.#valueEnds[member] = scanner.offset;
+      }
       if (letter === ATTRIBUTE) attributes += 1;
       this.#letters[member] = letter;
-      this.#valueEnds[member] = scanner.offset;
       member += 1;
     }
     this.#count = member;
@@ -128,24 +163,54 @@ export class LogItem {
     this.#resolve();
   }
 
-  /** Number of the key just passed. Items of one body mostly have the same keys in the same places. */
-  #keyNumber(member: number): number {
+  /**
+   * Items of one body mostly have the same keys in the same places, and many values again. What comes again byte for byte was checked when it
+   * came first: it is passed at once. KEY_ALONE: the cursor is at the value; KEY_AND_VALUE: behind it, and all that is known of it stands.
+   */
+  #knownPart(member: number): number {
+    const lead = this.#leads[member];
+    if (lead === undefined) return NONE;
     const scanner = this.#scanner;
-    const start = scanner.keyStart;
-    const end = scanner.keyEnd;
-    const lastStart = this.#keyStarts[member];
-    const isKnown = lastStart !== undefined && this.#keyEnds[member]! - lastStart === end - start;
-    let key = isKnown && sameBytes(scanner.bytes, lastStart, start, end - start) ? this.#keyNumbers[member]! : -1;
-    if (key === -1) {
-      const after = scanner.offset;
-      scanner.offset = start;
-      key = KEY_NUMBERS.get(scanner.readString()) ?? OTHER_KEY;
-      scanner.offset = after;
+    const at = scanner.offset;
+    const valueStart = this.#valueStarts[member]!;
+    const isText = this.#isRepeating(member);
+    const length = (isText ? this.#valueEnds[member]! : valueStart) - lead;
+    const same = scanner.sameBytes(lead, length);
+    const leadLength = valueStart - lead;
+    if (same < leadLength) return NONE;
+    this.#leads[member] = at;
+    this.#keyStarts[member] = this.#keyStarts[member]! - lead + at;
+    if (isText && same === length) {
+      scanner.passKnownKey(length);
+      this.#valueStarts[member] = at + leadLength;
+      this.#valueEnds[member] = at + length;
+      return KEY_AND_VALUE;
     }
+    scanner.passKnownKey(leadLength);
+    // Here may be more of it than there was.
+    scanner.skipSpace();
+    return KEY_ALONE;
+  }
+
+  /** The key is one with a text column of values that repeat, and the value a string. */
+  #isRepeating(member: number): boolean {
+    const key = this.#keyNumbers[member]!;
+    return key !== KEY.message && key < KEY.timestamp && this.#scanner.bytes[this.#valueStarts[member]!] === QUOTE;
+  }
+
+  /** Reads the key at the cursor; false at the end of the object. */
+  #readKey(member: number): boolean {
+    const scanner = this.#scanner;
+    const lead = scanner.offset;
+    if (!scanner.passKey()) return false;
+    const start = scanner.keyStart;
+    const after = scanner.offset;
+    scanner.offset = start;
+    this.#keyNumbers[member] = KEY_NUMBERS.get(scanner.readString()) ?? OTHER_KEY;
+    scanner.offset = after;
+    this.#leads[member] = lead;
     this.#keyStarts[member] = start;
-    this.#keyEnds[member] = end;
-    this.#keyNumbers[member] = key;
-    return key;
+    return true;
   }
 
   /** Moves over the value at the cursor and returns the member's letter. */
@@ -158,13 +223,16 @@ export class LogItem {
         return this.#readTimestamp() ? TIMESTAMP : ATTRIBUTE;
       }
       if (scanner.bytes[scanner.offset] === QUOTE) {
-        scanner.passString();
+        if (key === KEY.message) this.isMessageWritten = this.#messages?.pass() === true;
+        if (key !== KEY.message || !this.isMessageWritten) scanner.passString();
         this.#members[key] = member;
         return TEXT_LETTERS[key]!;
       }
       scanner.skipValue();
       this.#members[key] = key === KEY.message ? member : -2;
-      return key === KEY.message ? MESSAGE_JSON : ATTRIBUTE;
+      if (key !== KEY.message) return ATTRIBUTE;
+      this.isMessageWritten = false;
+      return MESSAGE_JSON;
     }
     switch (key) {
       case KEY['@timestamp']:
@@ -197,16 +265,23 @@ export class LogItem {
   /** True when the value is a number that `time` says exactly: whole milliseconds, written in digits alone. */
   #readTimestamp(): boolean {
     const scanner = this.#scanner;
-    if (scanner.type() !== 'number') {
-      this.#readTime(RANK.timestamp);
-      return false;
-    }
     const start = scanner.offset;
     const bytes = scanner.bytes;
     let value = 0;
     let at = start;
     for (let c = bytes[at]!; c >= 0x30 && c <= 0x39 && at - start < MS_DIGITS_MAX; c = bytes[++at]!)
       value = value * 10 + c - 0x30;
+    // What is mostly sent: so many digits, no zero in front, and behind them what ends a number.
+    const next = bytes[at];
+    if (value >= MS_FROM && bytes[start] !== 0x30 && (next === COMMA || next === CLOSE_BRACE) && at < scanner.end) {
+      scanner.offset = at;
+      this.#setTime(RANK.timestamp, value);
+      return true;
+    }
+    if (scanner.type() !== 'number') {
+      this.#readTime(RANK.timestamp);
+      return false;
+    }
     scanner.skipValue();
     if (at === scanner.offset && value >= MS_FROM) {
       this.#setTime(RANK.timestamp, value);
@@ -335,9 +410,4 @@ export class LogItem {
     target[to] = 0x7d;
     return target;
   }
-}
-
-function sameBytes(bytes: Buffer, a: number, b: number, byteLength: number): boolean {
-  for (let i = 0; i < byteLength; i++) if (bytes[a + i] !== bytes[b + i]) return false;
-  return true;
 }

@@ -13,6 +13,7 @@ import type { StringWriter } from './column-writers.ts';
 import type { Decode, DecodeInput, DecodeResult } from './decoder.ts';
 import { ByteArena, RepeatingColumn, StringReader } from './logs-bytes.ts';
 import { LogItem } from './logs-item.ts';
+import { MessageWriter } from './logs-message.ts';
 import { TEXT_SHAPE } from './logs-shape.ts';
 import { SIGNAL_COLUMNS } from './schema.ts';
 
@@ -137,6 +138,7 @@ class LogRows {
   readonly #columns: LogColumns;
   readonly #reader: StringReader;
   readonly #arena = new ByteArena();
+  readonly #messages: MessageWriter;
   readonly #item: LogItem;
   readonly #bodyIsUtf8: boolean;
   readonly #status: RepeatingColumn;
@@ -156,8 +158,9 @@ class LogRows {
     this.#receivedAtMs = input.receivedAtMs;
     this.#columns = new LogColumns(input.path);
     this.#reader = new StringReader(scanner.bytes, this.#arena);
-    this.#item = new LogItem(scanner);
     this.#bodyIsUtf8 = isUtf8(input.body);
+    this.#messages = new MessageWriter(scanner, this.#columns.message);
+    this.#item = new LogItem(scanner, this.#bodyIsUtf8 ? this.#messages : undefined);
     const builder = this.#columns.builder;
     const repeating = (name: string) => new RepeatingColumn(builder.strings(name), scanner.bytes, this.#reader);
     this.#status = repeating('status');
@@ -208,6 +211,10 @@ class LogRows {
   /** The text of a string message, or the JSON text of any other. */
   #setMessage(row: number, member: number, isText: boolean): boolean {
     const item = this.#item;
+    if (item.isMessageWritten) {
+      this.#columns.message.setId(row, this.#messages.entry());
+      return this.#messages.exact;
+    }
     const start = item.valueStart(member);
     const end = item.valueEnd(member);
     if (this.#scanner.bytes[start] !== 0x22) {
@@ -219,7 +226,8 @@ class LogRows {
   }
 
   #setRepeating(column: RepeatingColumn, row: number, member: number): boolean {
-    return column.set(row, this.#item.valueStart(member) + 1, this.#item.valueEnd(member) - 1);
+    const item = this.#item;
+    return column.set(row, item.valueStart(member) + 1, item.valueEnd(member) - 1, item.place(member));
   }
 
   #shapeId(shape: string): number {

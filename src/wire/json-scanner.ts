@@ -43,15 +43,19 @@ export class JsonScanner {
   /** After `passKey`: where the key lies. */
   keyStart = 0;
   keyEnd = 0;
-  readonly #end: number;
+  /** Of the same bytes, for reading several at once. */
+  readonly view: DataView;
+  /** Where the document ends. */
+  readonly end: number;
   #depth = 0;
   /** At depth d: an element has been seen, so that a comma must come next. */
   readonly #seen = new Uint8Array(NESTING_MAX + 2);
 
   constructor(bytes: Uint8Array, start = 0, end = bytes.byteLength) {
     this.bytes = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     this.offset = start;
-    this.#end = end;
+    this.end = end;
     // A byte order mark is not JSON, but some senders write one and every parser skips it.
     if (start === 0 && end >= 3 && bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf) this.offset = 3;
   }
@@ -63,7 +67,7 @@ export class JsonScanner {
   skipSpace(): void {
     const bytes = this.bytes;
     let at = this.offset;
-    while (at < this.#end) {
+    while (at < this.end) {
       const c = bytes[at]!;
       if (c !== 0x20 && c !== 0x0a && c !== 0x0d && c !== 0x09) break;
       at += 1;
@@ -74,7 +78,7 @@ export class JsonScanner {
   /** Type of the value at the cursor, after white space. */
   type(): JsonType {
     this.skipSpace();
-    if (this.offset >= this.#end) this.fail('unexpected end of JSON');
+    if (this.offset >= this.end) this.fail('unexpected end of JSON');
     const c = this.bytes[this.offset]!;
     if (c === QUOTE) return 'string';
     if (c === OPEN_BRACE) return 'object';
@@ -88,7 +92,7 @@ export class JsonScanner {
   /** True when only white space is left; else the document has trailing content. */
   atEnd(): boolean {
     this.skipSpace();
-    return this.offset >= this.#end;
+    return this.offset >= this.end;
   }
 
   enterObject(): void {
@@ -101,7 +105,7 @@ export class JsonScanner {
 
   #enter(open: number, what: string): void {
     this.skipSpace();
-    if (this.bytes[this.offset] !== open || this.offset >= this.#end) this.fail(`expected ${what}`);
+    if (this.bytes[this.offset] !== open || this.offset >= this.end) this.fail(`expected ${what}`);
     this.offset += 1;
     this.#depth += 1;
     if (this.#depth > NESTING_MAX) this.fail(`nested deeper than ${NESTING_MAX}`);
@@ -112,10 +116,10 @@ export class JsonScanner {
   nextKey(): string | undefined {
     if (!this.#nextMember(CLOSE_BRACE, 'an object')) return undefined;
     this.skipSpace();
-    if (this.bytes[this.offset] !== QUOTE || this.offset >= this.#end) this.fail('expected a key');
+    if (this.bytes[this.offset] !== QUOTE || this.offset >= this.end) this.fail('expected a key');
     const key = this.readString();
     this.skipSpace();
-    if (this.bytes[this.offset] !== COLON || this.offset >= this.#end) this.fail("expected ':'");
+    if (this.bytes[this.offset] !== COLON || this.offset >= this.end) this.fail("expected ':'");
     this.offset += 1;
     this.skipSpace();
     return key;
@@ -125,15 +129,41 @@ export class JsonScanner {
   passKey(): boolean {
     if (!this.#nextMember(CLOSE_BRACE, 'an object')) return false;
     this.skipSpace();
-    if (this.bytes[this.offset] !== QUOTE || this.offset >= this.#end) this.fail('expected a key');
+    if (this.bytes[this.offset] !== QUOTE || this.offset >= this.end) this.fail('expected a key');
     this.keyStart = this.offset;
     this.#passString();
     this.keyEnd = this.offset;
     this.skipSpace();
-    if (this.bytes[this.offset] !== COLON || this.offset >= this.#end) this.fail("expected ':'");
+    if (this.bytes[this.offset] !== COLON || this.offset >= this.end) this.fail("expected ':'");
     this.offset += 1;
     this.skipSpace();
     return true;
+  }
+
+  /**
+   * How many bytes from the cursor on are those from `from` on, up to `length`. `from` lies in what was passed before: eight bytes are
+   * compared as one double, where -0 equals 0, but a byte of zero is in no JSON text. (NaN, which equals nothing, only takes longer.)
+   */
+  sameBytes(from: number, length: number): number {
+    const at = this.offset;
+    const most = Math.min(length, this.end - at);
+    const view = this.view;
+    let same = 0;
+    for (const last = most - 8; same <= last; same += 8) {
+      if (view.getFloat64(from + same, true) !== view.getFloat64(at + same, true)) break;
+    }
+    const bytes = this.bytes;
+    while (same < most && bytes[from + same] === bytes[at + same]) same += 1;
+    return same;
+  }
+
+  /**
+   * Instead of `passKey`, after `sameBytes`: moves over bytes that were passed before between a value of an object (or its opening brace)
+   * and the next value, which therefore need no checking. For members behind the first one to members behind the first one only.
+   */
+  passKnownKey(byteLength: number): void {
+    this.#seen[this.#depth] = 1;
+    this.offset += byteLength;
   }
 
   /** True: the cursor is at the next element of the array entered last. False: its end was consumed. */
@@ -145,7 +175,7 @@ export class JsonScanner {
 
   #nextMember(close: number, what: string): boolean {
     this.skipSpace();
-    if (this.offset >= this.#end) this.fail(`unexpected end of JSON inside ${what}`);
+    if (this.offset >= this.end) this.fail(`unexpected end of JSON inside ${what}`);
     const c = this.bytes[this.offset]!;
     if (c === close) {
       this.offset += 1;
@@ -186,10 +216,10 @@ export class JsonScanner {
   /** Moves over the string at the cursor and checks it; returns what is in it (NON_ASCII, ESCAPED). */
   #passString(): number {
     const bytes = this.bytes;
-    if (bytes[this.offset] !== QUOTE || this.offset >= this.#end) this.fail('expected a string');
+    if (bytes[this.offset] !== QUOTE || this.offset >= this.end) this.fail('expected a string');
     let at = this.offset + 1;
     let flags = 0;
-    const end = this.#end;
+    const end = this.end;
     while (at < end) {
       const c = bytes[at]!;
       if (c === QUOTE) {
@@ -221,7 +251,7 @@ export class JsonScanner {
       case 0x74:
         return at + 2;
       case 0x75: {
-        if (at + 6 > this.#end) this.fail('unterminated string');
+        if (at + 6 > this.end) this.fail('unterminated string');
         for (let i = at + 2; i < at + 6; i++) {
           const c = this.bytes[i]!;
           const isHex = (c >= 0x30 && c <= 0x39) || (c >= 0x41 && c <= 0x46) || (c >= 0x61 && c <= 0x66);
@@ -255,7 +285,7 @@ export class JsonScanner {
    */
   #readShortNumber(): number | undefined {
     const bytes = this.bytes;
-    const end = this.#end;
+    const end = this.end;
     let at = this.offset;
     const isNegative = bytes[at] === MINUS;
     if (isNegative) at += 1;
@@ -290,7 +320,7 @@ export class JsonScanner {
 
   #passNumber(): void {
     const bytes = this.bytes;
-    const end = this.#end;
+    const end = this.end;
     let at = this.offset;
     if (bytes[at] === MINUS) at += 1;
     const first = at < end ? bytes[at]! : 0;
@@ -313,7 +343,7 @@ export class JsonScanner {
   #passDigits(start: number): number {
     const bytes = this.bytes;
     let at = start;
-    while (at < this.#end) {
+    while (at < this.end) {
       const c = bytes[at]!;
       if (c < 0x30 || c > 0x39) break;
       at += 1;
@@ -333,7 +363,7 @@ export class JsonScanner {
 
   #passWord(word: 'true' | 'false' | 'null'): void {
     const end = this.offset + word.length;
-    if (end > this.#end || this.bytes.toString('latin1', this.offset, end) !== word) this.fail('unexpected word');
+    if (end > this.end || this.bytes.toString('latin1', this.offset, end) !== word) this.fail('unexpected word');
     this.offset = end;
   }
 
@@ -380,7 +410,7 @@ export class JsonScanner {
     this.skipSpace();
     this.#passString();
     this.skipSpace();
-    if (this.bytes[this.offset] !== COLON || this.offset >= this.#end) this.fail("expected ':'");
+    if (this.bytes[this.offset] !== COLON || this.offset >= this.end) this.fail("expected ':'");
     this.offset += 1;
     return true;
   }
