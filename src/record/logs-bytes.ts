@@ -1,20 +1,22 @@
 /**
- * Bytes of log texts on their way into columns: an arena for what has to be written anew (unescaped strings, attribute
- * objects), and a column that recognises the value of the row before, so that the usual batch interns each text once.
+ * Bytes of log texts on their way into columns: an arena for strings that have to be unescaped, and a column that recognises the value of the row before, so that the usual batch interns each text once.
  */
 import type { StringWriter } from './column-writers.ts';
 
-const BLOCK_BYTES = 256 * 1024;
+const BLOCK_BYTES_AT_FIRST = 4 * 1024;
+const BLOCK_BYTES_MAX = 256 * 1024;
 
 /** Hands out pieces of larger blocks. What was handed out is never reused, as the batch keeps views until it is finished. */
 export class ByteArena {
   #block = Buffer.alloc(0);
   #used = 0;
+  #nextBytes = BLOCK_BYTES_AT_FIRST;
 
   /** A view of `byteLength` bytes with unspecified content. */
   take(byteLength: number): Buffer {
     if (this.#used + byteLength > this.#block.byteLength) {
-      this.#block = Buffer.allocUnsafeSlow(Math.max(BLOCK_BYTES, byteLength));
+      this.#block = Buffer.allocUnsafeSlow(Math.max(this.#nextBytes, byteLength));
+      this.#nextBytes = Math.min(this.#nextBytes * 4, BLOCK_BYTES_MAX);
       this.#used = 0;
     }
     const view = this.#block.subarray(this.#used, this.#used + byteLength);
@@ -150,8 +152,8 @@ export class RepeatingColumn {
   #lastPlace = -1;
   #lastId = 0;
   #lastExact = true;
-  /** Per slot: where a text begins and ends in the body (0, 0: none), its id; and whether the column holds it exactly. */
-  readonly #slots = new Uint32Array(SLOTS * 4);
+  /** Per slot: where a text begins and ends in the body (0, 0: none), its id; and whether the column holds it exactly. From the second text on. */
+  #slots: Uint32Array | undefined;
 
   constructor(writer: StringWriter, bytes: Buffer, reader: StringReader) {
     this.#writer = writer;
@@ -173,7 +175,13 @@ export class RepeatingColumn {
   }
 
   #find(start: number, end: number): void {
+    // Most bodies have one text only.
+    if (this.#lastPlace === -1) {
+      this.#add(start, end);
+      return;
+    }
     const bytes = this.#bytes;
+    this.#slots ??= new Uint32Array(SLOTS * 4);
     const slots = this.#slots;
     const length = end - start;
     // Of a few bytes: texts of one column that differ mostly do so in these. (`end` is the closing quote.)
@@ -185,14 +193,21 @@ export class RepeatingColumn {
       bytes[end - 1]! * 11;
     const slot = (sample & (SLOTS - 1)) * 4;
     const known = slots[slot]!;
-    if (known === 0 || slots[slot + 1]! - known !== length || !isSame(bytes, known, start, length)) {
-      slots[slot + 2] = this.#writer.intern((this.#reader.read(start, end) as Buffer).toString('utf8'));
-      slots[slot] = start;
-      slots[slot + 1] = end;
-      slots[slot + 3] = this.#reader.exact ? 1 : 0;
+    if (known !== 0 && slots[slot + 1]! - known === length && isSame(bytes, known, start, length)) {
+      this.#lastId = slots[slot + 2]!;
+      this.#lastExact = slots[slot + 3] === 1;
+      return;
     }
-    this.#lastId = slots[slot + 2]!;
-    this.#lastExact = slots[slot + 3] === 1;
+    this.#add(start, end);
+    slots[slot] = start;
+    slots[slot + 1] = end;
+    slots[slot + 2] = this.#lastId;
+    slots[slot + 3] = this.#lastExact ? 1 : 0;
+  }
+
+  #add(start: number, end: number): void {
+    this.#lastId = this.#writer.intern((this.#reader.read(start, end) as Buffer).toString('utf8'));
+    this.#lastExact = this.#reader.exact;
   }
 }
 

@@ -3,13 +3,13 @@
  * told of time and trace. One instance is used for all items of a body, so that reading an item allocates next to nothing.
  */
 import type { JsonScanner } from '../wire/json-scanner.ts';
-import type { ByteArena } from './logs-bytes.ts';
 import type { MessageWriter } from './logs-message.ts';
 import * as letters from './logs-shape.ts';
-import { MS_FROM, timeOfNumber, timeOfText } from './logs-time.ts';
+import { MS_FROM, TimeReader, timeOfNumber, timeOfText } from './logs-time.ts';
 
 const QUOTE = 0x22;
 const COMMA = 0x2c;
+const OPEN_BRACE = 0x7b;
 const CLOSE_BRACE = 0x7d;
 /** Whole numbers below MS_BELOW have at most 14 digits. */
 const MS_DIGITS_MAX = 14;
@@ -100,6 +100,7 @@ export class LogItem {
   #shape = '';
   /** Member of each key below TIMESTAMP, and TIMESTAMP: -1 not seen, -2 seen but no string. */
   readonly #members = new Int32Array(KEY.timestamp + 1);
+  readonly #times = new TimeReader();
   #timeRank = 0;
   #traceRank = 0;
   #spanRank = 0;
@@ -295,8 +296,16 @@ export class LogItem {
     const scanner = this.#scanner;
     const type = scanner.type();
     if (type === 'number') this.#setTime(rank, timeOfNumber(scanner.readNumber()));
-    else if (type === 'string') this.#setTime(rank, timeOfText(scanner.readString()));
+    else if (type === 'string') this.#setTime(rank, this.#readTimeText());
     else scanner.skipValue();
+  }
+
+  #readTimeText(): number | undefined {
+    const scanner = this.#scanner;
+    const times = this.#times;
+    if (!times.read(scanner.bytes, scanner.offset + 1, scanner.end)) return timeOfText(scanner.readString());
+    scanner.offset = times.end + 1;
+    return times.timeMs;
   }
 
   #setTime(rank: number, timeMs: number | undefined): void {
@@ -392,22 +401,34 @@ export class LogItem {
     return run > 0 ? shape + run : shape;
   }
 
-  /** A JSON object of the attributes, made of the bytes as sent. */
-  attributesText(arena: ByteArena): Buffer {
-    const bytes = this.#scanner.bytes;
+  /** What `writeAttributes` writes at most. */
+  get attributesByteLength(): number {
     let byteLength = 1;
     for (let i = 0; i < this.#count; i++) {
       if (this.#letters[i] === ATTRIBUTE) byteLength += this.#valueEnds[i]! - this.#keyStarts[i]! + 1;
     }
-    const target = arena.take(byteLength);
-    let to = 0;
+    return byteLength;
+  }
+
+  /** Writes a JSON object of the attributes, made of the bytes as sent, to `target` from `start` on; returns where it ends. */
+  writeAttributes(target: Buffer, start: number): number {
+    const bytes = this.#scanner.bytes;
+    let to = start;
     for (let i = 0; i < this.#count; i++) {
       if (this.#letters[i] !== ATTRIBUTE) continue;
-      target[to] = to === 0 ? 0x7b : 0x2c;
+      target[to] = to === start ? OPEN_BRACE : COMMA;
       to += 1;
-      to += bytes.copy(target, to, this.#keyStarts[i]!, this.#valueEnds[i]!);
+      const from = this.#keyStarts[i]!;
+      // Those that were sent with nothing but a comma between them go at once.
+      while (
+        i + 1 < this.#count &&
+        this.#letters[i + 1] === ATTRIBUTE &&
+        this.#keyStarts[i + 1] === this.#valueEnds[i]! + 1
+      )
+        i += 1;
+      to += bytes.copy(target, to, from, this.#valueEnds[i]!);
     }
-    target[to] = 0x7d;
-    return target;
+    target[to] = CLOSE_BRACE;
+    return to + 1;
   }
 }

@@ -2,7 +2,7 @@
  * Messages on their way from the body into their column: one pass that finds the end of the JSON string, checks it, undoes its
  * escapes and writes the text where it is to stay, four bytes at a time as long as they stand for themselves.
  */
-import type { JsonScanner } from '../wire/json-scanner.ts';
+import { type JsonScanner, stopsIn } from '../wire/json-scanner.ts';
 import type { StringWriter } from './column-writers.ts';
 import { hexAt, SIMPLE_ESCAPES, writeUtf8 } from './logs-bytes.ts';
 
@@ -49,14 +49,7 @@ export class MessageWriter {
       while (at <= limit) {
         const word = view.getInt32(at, true);
         targetView.setInt32(to, word, true);
-        // The highest bit of each byte that is a quote, a backslash or below 0x20; of those above the first such byte it may be wrong.
-        const quotes = word ^ 0x22222222;
-        const backslashes = word ^ 0x5c5c5c5c;
-        const found =
-          (((quotes - 0x01010101) & ~quotes) |
-            ((backslashes - 0x01010101) & ~backslashes) |
-            ((word - 0x20202020) & ~word)) &
-          0x80808080;
+        const found = stopsIn(word);
         if (found === 0) {
           at += STEP;
           to += STEP;

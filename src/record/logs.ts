@@ -137,7 +137,6 @@ class LogRows {
   readonly #receivedAtMs: number;
   readonly #columns: LogColumns;
   readonly #reader: StringReader;
-  readonly #arena = new ByteArena();
   readonly #messages: MessageWriter;
   readonly #item: LogItem;
   readonly #bodyIsUtf8: boolean;
@@ -157,7 +156,7 @@ class LogRows {
     this.#scanner = scanner;
     this.#receivedAtMs = input.receivedAtMs;
     this.#columns = new LogColumns(input.path);
-    this.#reader = new StringReader(scanner.bytes, this.#arena);
+    this.#reader = new StringReader(scanner.bytes, new ByteArena());
     this.#bodyIsUtf8 = isUtf8(input.body);
     this.#messages = new MessageWriter(scanner, this.#columns.message);
     this.#item = new LogItem(scanner, this.#bodyIsUtf8 ? this.#messages : undefined);
@@ -202,7 +201,7 @@ class LogRows {
     if (item.tags !== -1) exact = this.#setRepeating(this.#tags, row, item.tags) && exact;
     if (item.traceId !== undefined) this.#traceId.set(row, item.traceId);
     if (item.spanId !== undefined) this.#spanId.set(row, item.spanId);
-    if (item.attributeCount > 0) this.#attributes.setBytes(row, cleaned(item.attributesText(this.#arena), isText));
+    if (item.attributeCount > 0) this.#setAttributes(row, isText);
     if (exact) columns.shape.setId(row, this.#shapeId(item.shape()));
     else columns.raw.setBytes(row, bytes.subarray(start, end));
     columns.endLog(this.#index, item.timeMs ?? this.#receivedAtMs);
@@ -228,6 +227,14 @@ class LogRows {
   #setRepeating(column: RepeatingColumn, row: number, member: number): boolean {
     const item = this.#item;
     return column.set(row, item.valueStart(member) + 1, item.valueEnd(member) - 1, item.place(member));
+  }
+
+  #setAttributes(row: number, isText: boolean): void {
+    const writer = this.#attributes;
+    const start = writer.room(this.#item.attributesByteLength);
+    const end = this.#item.writeAttributes(writer.bytes, start);
+    if (isText) writer.setId(row, writer.close(end));
+    else writer.setBytes(row, cleaned(writer.bytes.subarray(start, end), false));
   }
 
   #shapeId(shape: string): number {

@@ -30,6 +30,12 @@ const COMMA = 0x2c;
 const COLON = 0x3a;
 const MINUS = 0x2d;
 
+/** Bits of a level: an element has been seen, so that a comma must come next; the container is an object. */
+const SEEN = 1;
+const IS_OBJECT = 2;
+/** As many as make no buffer of their own. */
+const LEVELS_AT_FIRST = 64;
+
 const fatalUtf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 export class JsonScanner {
@@ -48,8 +54,8 @@ export class JsonScanner {
   /** Where the document ends. */
   readonly end: number;
   #depth = 0;
-  /** At depth d: an element has been seen, so that a comma must come next. */
-  readonly #seen = new Uint8Array(NESTING_MAX + 2);
+  /** At depth d: SEEN, IS_OBJECT. */
+  #levels = new Uint8Array(LEVELS_AT_FIRST);
 
   constructor(bytes: Uint8Array, start = 0, end = bytes.byteLength) {
     this.bytes = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -109,7 +115,14 @@ export class JsonScanner {
     this.offset += 1;
     this.#depth += 1;
     if (this.#depth > NESTING_MAX) this.fail(`nested deeper than ${NESTING_MAX}`);
-    this.#seen[this.#depth] = 0;
+    if (this.#depth === this.#levels.length) this.#addLevels();
+    this.#levels[this.#depth] = open === OPEN_BRACE ? IS_OBJECT : 0;
+  }
+
+  #addLevels(): void {
+    const levels = new Uint8Array(NESTING_MAX + 1);
+    levels.set(this.#levels);
+    this.#levels = levels;
   }
 
   /** Next key of the object entered last, cursor at its value; undefined at the closing brace, which is consumed. */
@@ -162,7 +175,7 @@ export class JsonScanner {
    * and the next value, which therefore need no checking. For members behind the first one to members behind the first one only.
    */
   passKnownKey(byteLength: number): void {
-    this.#seen[this.#depth] = 1;
+    this.#levels[this.#depth] = IS_OBJECT | SEEN;
     this.offset += byteLength;
   }
 
@@ -182,13 +195,14 @@ export class JsonScanner {
       this.#depth -= 1;
       return false;
     }
-    if (this.#seen[this.#depth] === 1) {
+    const level = this.#levels[this.#depth]!;
+    if ((level & SEEN) !== 0) {
       if (c !== COMMA) this.fail(`expected ',' in ${what}`);
       this.offset += 1;
       this.skipSpace();
       if (this.bytes[this.offset] === close) this.fail(`',' before the end of ${what}`);
     } else {
-      this.#seen[this.#depth] = 1;
+      this.#levels[this.#depth] = level | SEEN;
     }
     return true;
   }
@@ -220,6 +234,14 @@ export class JsonScanner {
     let at = this.offset + 1;
     let flags = 0;
     const end = this.end;
+    const view = this.view;
+    let seen = 0;
+    for (const lastStep = end - 4; at <= lastStep; at += 4) {
+      const word = view.getInt32(at, true);
+      if (stopsIn(word) !== 0) break;
+      seen |= word;
+    }
+    if ((seen & HIGHEST_BITS) !== 0) flags = NON_ASCII;
     while (at < end) {
       const c = bytes[at]!;
       if (c === QUOTE) {
@@ -386,24 +408,18 @@ export class JsonScanner {
           break;
         case 'object':
           this.enterObject();
-          this.#seen[this.#depth] = 0;
-          this.#objects[this.#depth] = 1;
           break;
         case 'array':
           this.enterArray();
-          this.#objects[this.#depth] = 0;
           break;
       }
       // Close every container that ends here, then stand at the next value of the innermost open one.
       while (this.#depth > outer) {
-        const more = this.#objects[this.#depth] === 1 ? this.#skipKey() : this.nextElement();
+        const more = (this.#levels[this.#depth]! & IS_OBJECT) !== 0 ? this.#skipKey() : this.nextElement();
         if (more) break;
       }
     } while (this.#depth > outer);
   }
-
-  /** At depth d, inside `skipValue`: the container is an object. */
-  readonly #objects = new Uint8Array(NESTING_MAX + 2);
 
   #skipKey(): boolean {
     if (!this.#nextMember(CLOSE_BRACE, 'an object')) return false;
@@ -422,6 +438,21 @@ export class JsonScanner {
     this.skipValue();
     return this.bytes.subarray(start, this.offset);
   }
+}
+
+const HIGHEST_BITS = 0x80808080;
+
+/**
+ * Four bytes of a string at once: the highest bit of each that is a quote, a backslash or a control character. The lowest bit set is right;
+ * above it, there may be some too many.
+ */
+export function stopsIn(word: number): number {
+  const quotes = word ^ 0x22222222;
+  const backslashes = word ^ 0x5c5c5c5c;
+  return (
+    (((quotes - 0x01010101) & ~quotes) | ((backslashes - 0x01010101) & ~backslashes) | ((word - 0x20202020) & ~word)) &
+    HIGHEST_BITS
+  );
 }
 
 const SHORT_DIGITS_MAX = 15;
