@@ -7,6 +7,7 @@
 import { isUtf8 } from 'node:buffer';
 import { NESTING_MAX } from '../core/limits.ts';
 import { isExactDouble } from './json-number.ts';
+import { sameBytes } from './same-bytes.ts';
 
 export class JsonSyntaxError extends Error {
   readonly offset: number;
@@ -153,21 +154,9 @@ export class JsonScanner {
     return true;
   }
 
-  /**
-   * How many bytes from the cursor on are those from `from` on, up to `length`. `from` lies in what was passed before: eight bytes are
-   * compared as one double, where -0 equals 0, but a byte of zero is in no JSON text. (NaN, which equals nothing, only takes longer.)
-   */
+  /** How many bytes from the cursor on are those from `from` on, up to `length`. */
   sameBytes(from: number, length: number): number {
-    const at = this.offset;
-    const most = Math.min(length, this.end - at);
-    const view = this.view;
-    let same = 0;
-    for (const last = most - 8; same <= last; same += 8) {
-      if (view.getFloat64(from + same, true) !== view.getFloat64(at + same, true)) break;
-    }
-    const bytes = this.bytes;
-    while (same < most && bytes[from + same] === bytes[at + same]) same += 1;
-    return same;
+    return sameBytes(this.view, this.bytes, from, this.offset, Math.min(length, this.end - this.offset));
   }
 
   /**
