@@ -5,6 +5,7 @@
  */
 import { type MsgpackReader, msgpackValueToJson } from '../wire/msgpack.ts';
 import type { KnownMap } from './known-maps.ts';
+import { equals, fieldNamed } from './traces-field-names.ts';
 import {
   type ContainerColumn,
   DURATION,
@@ -16,10 +17,7 @@ import {
   PARENT_ID,
   RESOURCE,
   SERVICE,
-  SPAN_EVENTS,
-  SPAN_FIELDS,
   SPAN_ID,
-  SPAN_LINKS,
   type SpanSink,
   START,
   TRACE_ID,
@@ -27,51 +25,12 @@ import {
   TYPE,
 } from './traces-sink.ts';
 
-const NAMES = SPAN_FIELDS.map((name) => Buffer.from(name));
 const TRACE_ID_HIGH_BYTES = Buffer.from(TRACE_ID_HIGH_KEY);
 const OPEN_BRACE = 0x7b;
 const CLOSE_BRACE = 0x7d;
 const COMMA = 0x2c;
 /** msgpack's empty array. */
 const EMPTY_ARRAY = Buffer.from([0x90]);
-
-export function equals(bytes: Buffer, start: number, stop: number, name: Buffer): boolean {
-  if (stop - start !== name.length) return false;
-  for (let i = 0; i < name.length; i++) if (bytes[start + i] !== name[i]) return false;
-  return true;
-}
-
-/** Index of the span field named bytes[start, stop); −1 when there is none of this name. */
-function fieldOf(bytes: Buffer, start: number, stop: number): number {
-  let field: number;
-  const first = bytes[start];
-  switch (stop - start) {
-    case 4:
-      field = first === 0x6d ? META : first === 0x6e ? NAME : TYPE;
-      break;
-    case 5:
-      field = first === 0x73 ? START : ERROR;
-      break;
-    case 7:
-      field = first === 0x6d ? METRICS : bytes[start + 1] === 0x70 ? SPAN_ID : SERVICE;
-      break;
-    case 8:
-      field = first === 0x74 ? TRACE_ID : first === 0x64 ? DURATION : RESOURCE;
-      break;
-    case 9:
-      field = PARENT_ID;
-      break;
-    case 10:
-      field = SPAN_LINKS;
-      break;
-    case 11:
-      field = first === 0x6d ? META_STRUCT : SPAN_EVENTS;
-      break;
-    default:
-      return -1;
-  }
-  return equals(bytes, start, stop, NAMES[field]!) ? field : -1;
-}
 
 /** A v0.3/v0.4 body; the cursor moves behind it. */
 export function decodeV04(reader: MsgpackReader, sink: SpanSink): void {
@@ -117,7 +76,7 @@ function decodeSpan(reader: MsgpackReader, sink: SpanSink): void {
   sink.beginSpan();
   for (let i = 0; i < pairs; i++) {
     let field = -1;
-    if (reader.passString()) field = fieldOf(reader.bytes, reader.start, reader.stop);
+    if (reader.passString()) field = fieldNamed(reader.bytes, reader.start, reader.stop);
     else reader.skip();
     if (field < 0) {
       sink.exact = false;

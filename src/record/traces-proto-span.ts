@@ -4,7 +4,7 @@
  */
 import { FIXED64, LENGTH_DELIMITED, type ProtobufReader, VARINT } from '../wire/protobuf.ts';
 import type { KnownMap } from './known-maps.ts';
-import { equals } from './traces-msgpack.ts';
+import { equals } from './traces-field-names.ts';
 import { type Exactness, messageToJson, type ProtoFields, SPAN_EVENT, SPAN_LINK } from './traces-proto-schema.ts';
 import {
   DURATION,

@@ -211,9 +211,9 @@ export class JsonScanner {
     return text;
   }
 
-  /** Moves over the string at the cursor and checks it. */
-  passString(): void {
-    this.#passString();
+  /** Moves over the string at the cursor and checks it. Returns 0 when its text is the very bytes between the quotes, all of them ASCII. */
+  passString(): number {
+    return this.#passString();
   }
 
   /** Moves over the string at the cursor and checks it; returns what is in it (NON_ASCII, ESCAPED). */
