@@ -26,26 +26,51 @@ export interface ColumnWriter {
   reset(): void;
 }
 
+/** Up to so many words or bytes, a loop is quicker than the way into native code. */
+const LOOP_MAX = 64;
+
 /** A buffer that the columns of one batch share, filled from the front; room for the layout comes first. */
 export class Shared {
   readonly buffer: ArrayBuffer;
+  readonly #words: Uint32Array;
+  readonly #bytes: Uint8Array;
   #used: number;
 
+  /** Both counts are `aligned`. */
   constructor(layout: number, bytes: number) {
     this.buffer = new ArrayBuffer(layout + bytes);
+    this.#words = new Uint32Array(this.buffer);
+    this.#bytes = new Uint8Array(this.buffer);
     this.#used = layout;
   }
 
-  /** The first `length` elements. */
-  copy<T extends Numbers>(values: T, length: number): T {
-    const view = new (values.constructor as new (buffer: ArrayBuffer, offset: number, length: number) => T)(
-      this.buffer,
-      this.#used,
-      length,
-    );
-    view.set(values.subarray(0, length) as never);
-    this.#used += aligned(length * values.BYTES_PER_ELEMENT);
-    return view;
+  /** Copies the first `count` words; returns where they lie. */
+  placeWords(words: Uint32Array, count: number): number {
+    const at = this.#used;
+    const to = at / 4;
+    const target = this.#words;
+    if (count > LOOP_MAX) target.set(words.subarray(0, count), to);
+    else for (let i = 0; i < count; i++) target[to + i] = words[i]!;
+    this.#used += aligned(count * 4);
+    return at;
+  }
+
+  /** Copies the first `count` bytes; returns where they lie. */
+  placeBytes(bytes: Uint8Array, count: number): number {
+    const at = this.#used;
+    const target = this.#bytes;
+    if (count > LOOP_MAX) target.set(bytes.subarray(0, count), at);
+    else for (let i = 0; i < count; i++) target[at + i] = bytes[i]!;
+    this.#used += aligned(count);
+    return at;
+  }
+
+  copyWords(words: Uint32Array, count: number): Uint32Array {
+    return new Uint32Array(this.buffer, this.placeWords(words, count), count);
+  }
+
+  copyBytes(bytes: Uint8Array, count: number): Uint8Array {
+    return new Uint8Array(this.buffer, this.placeBytes(bytes, count), count);
   }
 }
 
@@ -90,7 +115,7 @@ export class IdWriter {
   }
 
   copyIdsTo(shared: Shared, rows: number): Uint32Array {
-    return shared.copy(this.ids, rows);
+    return shared.copyWords(this.ids, rows);
   }
 
   reset(): void {
@@ -216,9 +241,8 @@ export class StringWriter extends IdWriter implements ColumnWriter {
 
   copyTo(shared: Shared, rows: number): Column {
     const ids = this.copyIdsTo(shared, rows);
-    const offsets = shared.copy(this.#offsets, this.#count + 1);
-    // A plain array of bytes, not a Buffer.
-    const bytes = shared.copy(new Uint8Array(this.#bytes.buffer), this.#offsets[this.#count]!);
+    const offsets = shared.copyWords(this.#offsets, this.#count + 1);
+    const bytes = shared.copyBytes(this.#bytes, this.#offsets[this.#count]!);
     return { kind: this.#kind, ids, offsets, bytes };
   }
 
@@ -234,27 +258,31 @@ class NumberWriter<T extends Float64Array | BigInt64Array | Int32Array, V extend
   implements ColumnWriter
 {
   #values: T;
-  /** `#values` as 32-bit words, for `setHalves`. */
-  #words: Uint32Array | undefined;
+  /** `#values` as 32-bit words. */
+  #words: Uint32Array;
   #nulls: Uint8Array | undefined;
   #hasNulls = false;
   #next = 0;
   readonly #nullable: boolean;
   readonly #zero: V;
   readonly #make: (length: number) => T;
+  readonly #view: (buffer: ArrayBuffer, offset: number, length: number) => T;
   readonly #wrap: (values: T, nulls: Uint8Array | undefined) => Column;
 
   constructor(
     nullable: boolean,
     zero: V,
     make: (length: number) => T,
+    view: (buffer: ArrayBuffer, offset: number, length: number) => T,
     wrap: (values: T, nulls: Uint8Array | undefined) => Column,
   ) {
     this.#nullable = nullable;
     this.#zero = zero;
     this.#make = make;
+    this.#view = view;
     this.#wrap = wrap;
     this.#values = make(ROWS_AT_FIRST);
+    this.#words = new Uint32Array(this.#values.buffer);
   }
 
   get isAbsent(): boolean {
@@ -284,7 +312,6 @@ class NumberWriter<T extends Float64Array | BigInt64Array | Int32Array, V extend
   /** A 64-bit value as its unsigned halves, without a bigint. For columns of 64-bit integers only. */
   setHalves(row: number, low: number, high: number): void {
     if (row > this.#next) this.fillTo(row);
-    this.#words ??= new Uint32Array(this.#values.buffer);
     this.#words[row * 2 + LOW_WORD] = low;
     this.#words[row * 2 + 1 - LOW_WORD] = high;
     if (this.#nulls) this.#nulls[row] = 0;
@@ -298,7 +325,7 @@ class NumberWriter<T extends Float64Array | BigInt64Array | Int32Array, V extend
     grown.set(this.#values as never);
     letGo(this.#values);
     this.#values = grown;
-    this.#words = undefined;
+    this.#words = new Uint32Array(grown.buffer);
     if (this.#nulls) {
       const nulls = new Uint8Array(length);
       nulls.set(this.#nulls);
@@ -329,8 +356,9 @@ class NumberWriter<T extends Float64Array | BigInt64Array | Int32Array, V extend
   }
 
   copyTo(shared: Shared, rows: number): Column {
-    const values = shared.copy(this.#values, rows);
-    return this.#wrap(values, this.#hasNulls && this.#nulls ? shared.copy(this.#nulls, rows) : undefined);
+    const at = shared.placeWords(this.#words, (rows * this.#values.BYTES_PER_ELEMENT) / 4);
+    const values = this.#view(shared.buffer, at, rows);
+    return this.#wrap(values, this.#hasNulls && this.#nulls ? shared.copyBytes(this.#nulls, rows) : undefined);
   }
 
   reset(): void {
@@ -364,7 +392,8 @@ export function writerOf(column: ColumnSchema): ColumnWriter {
         nullable,
         0,
         (length) => new Float64Array(length),
-        (values, nulls) => ({ kind, values, ...(nulls ? { nulls } : {}) }),
+        (buffer, offset, length) => new Float64Array(buffer, offset, length),
+        (values, nulls) => (nulls ? { kind, values, nulls } : { kind, values }),
       );
     case 'int64':
     case 'timestampMs':
@@ -373,14 +402,16 @@ export function writerOf(column: ColumnSchema): ColumnWriter {
         nullable,
         0n,
         (length) => new BigInt64Array(length),
-        (values, nulls) => ({ kind, values, ...(nulls ? { nulls } : {}) }),
+        (buffer, offset, length) => new BigInt64Array(buffer, offset, length),
+        (values, nulls) => (nulls ? { kind, values, nulls } : { kind, values }),
       );
     case 'int32':
       return new NumberWriter<Int32Array, number>(
         nullable,
         0,
         (length) => new Int32Array(length),
-        (values, nulls) => ({ kind, values, ...(nulls ? { nulls } : {}) }),
+        (buffer, offset, length) => new Int32Array(buffer, offset, length),
+        (values, nulls) => (nulls ? { kind, values, nulls } : { kind, values }),
       );
   }
 }
