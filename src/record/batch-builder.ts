@@ -15,10 +15,10 @@ import {
   type Int32Writer,
   type Int64Writer,
   ROWS_AT_FIRST,
-  Shared,
   type StringWriter,
   writerOf,
 } from './column-writers.ts';
+import { SharedBuffer } from './shared-buffer.ts';
 
 /** A batch up to this size leaves in one buffer. */
 const SHARED_BYTES_MAX = 256 * 1024;
@@ -124,7 +124,7 @@ export class BatchBuilder {
       bytes += this.series.sharedIdBytes(rowCount);
     }
     if (bytes <= SHARED_BYTES_MAX && this.#capacity <= SPARE_ROWS_MAX) {
-      const shared = new Shared(layoutBytes(this.#schema), bytes);
+      const shared = new SharedBuffer(layoutBytes(this.#schema), bytes);
       for (const [name, writer] of this.#writers) {
         columns[name] = writer.isAbsent ? absentColumn(this.#kinds.get(name)!) : writer.copyTo(shared, rowCount);
         writer.reset();

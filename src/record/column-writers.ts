@@ -5,6 +5,7 @@
 import { letGo } from '../core/buffers.ts';
 import { type Column, type ColumnSchema, LOW_WORD, NULL_ID } from '../core/columns.ts';
 import { aligned } from '../core/travelling-batch.ts';
+import type { SharedBuffer } from './shared-buffer.ts';
 
 export const ROWS_AT_FIRST = 256;
 const ENTRIES_AT_FIRST = 64;
@@ -22,56 +23,8 @@ export interface ColumnWriter {
   /** What the column takes in a shared buffer. */
   sharedBytes(rows: number): number;
   /** A copy in a shared buffer; the writer may be used again after `reset`. */
-  copyTo(shared: Shared, rows: number): Column;
+  copyTo(shared: SharedBuffer, rows: number): Column;
   reset(): void;
-}
-
-/** Up to so many words or bytes, a loop is quicker than the way into native code. */
-const LOOP_MAX = 64;
-
-/** A buffer that the columns of one batch share, filled from the front; room for the layout comes first. */
-export class Shared {
-  readonly buffer: ArrayBuffer;
-  readonly #words: Uint32Array;
-  readonly #bytes: Uint8Array;
-  #used: number;
-
-  /** Both counts are `aligned`. */
-  constructor(layout: number, bytes: number) {
-    this.buffer = new ArrayBuffer(layout + bytes);
-    this.#words = new Uint32Array(this.buffer);
-    this.#bytes = new Uint8Array(this.buffer);
-    this.#used = layout;
-  }
-
-  /** Copies the first `count` words; returns where they lie. */
-  placeWords(words: Uint32Array, count: number): number {
-    const at = this.#used;
-    const to = at / 4;
-    const target = this.#words;
-    if (count > LOOP_MAX) target.set(words.subarray(0, count), to);
-    else for (let i = 0; i < count; i++) target[to + i] = words[i]!;
-    this.#used += aligned(count * 4);
-    return at;
-  }
-
-  /** Copies the first `count` bytes; returns where they lie. */
-  placeBytes(bytes: Uint8Array, count: number): number {
-    const at = this.#used;
-    const target = this.#bytes;
-    if (count > LOOP_MAX) target.set(bytes.subarray(0, count), at);
-    else for (let i = 0; i < count; i++) target[at + i] = bytes[i]!;
-    this.#used += aligned(count);
-    return at;
-  }
-
-  copyWords(words: Uint32Array, count: number): Uint32Array {
-    return new Uint32Array(this.buffer, this.placeWords(words, count), count);
-  }
-
-  copyBytes(bytes: Uint8Array, count: number): Uint8Array {
-    return new Uint8Array(this.buffer, this.placeBytes(bytes, count), count);
-  }
 }
 
 /** A number per row, NULL_ID where none is set. */
@@ -114,7 +67,7 @@ export class IdWriter {
     return aligned(rows * 4);
   }
 
-  copyIdsTo(shared: Shared, rows: number): Uint32Array {
+  copyIdsTo(shared: SharedBuffer, rows: number): Uint32Array {
     return shared.copyWords(this.ids, rows);
   }
 
@@ -239,7 +192,7 @@ export class StringWriter extends IdWriter implements ColumnWriter {
     return words + aligned(this.#offsets[this.#count]!);
   }
 
-  copyTo(shared: Shared, rows: number): Column {
+  copyTo(shared: SharedBuffer, rows: number): Column {
     const ids = this.copyIdsTo(shared, rows);
     const offsets = shared.copyWords(this.#offsets, this.#count + 1);
     const bytes = shared.copyBytes(this.#bytes, this.#offsets[this.#count]!);
@@ -355,7 +308,7 @@ class NumberWriter<T extends Float64Array | BigInt64Array | Int32Array, V extend
     return aligned(rows * this.#values.BYTES_PER_ELEMENT) + (this.#hasNulls ? aligned(rows) : 0);
   }
 
-  copyTo(shared: Shared, rows: number): Column {
+  copyTo(shared: SharedBuffer, rows: number): Column {
     const at = shared.placeWords(this.#words, (rows * this.#values.BYTES_PER_ELEMENT) / 4);
     const values = this.#view(shared.buffer, at, rows);
     return this.#wrap(values, this.#hasNulls && this.#nulls ? shared.copyBytes(this.#nulls, rows) : undefined);

@@ -3,16 +3,15 @@
  * told of time and trace. One instance is used for all items of a body, so that reading an item allocates next to nothing.
  */
 import type { JsonScanner } from '../wire/json-scanner.ts';
+import { LogContext } from './logs-context.ts';
+import { KEY, KEY_NUMBERS, MESSAGE_JSON, OTHER_KEY, TEXT_LETTERS, TIMESTAMP } from './logs-keys.ts';
 import type { MessageWriter } from './logs-message.ts';
-import * as letters from './logs-shape.ts';
-import { MS_FROM, TimeReader, timeOfNumber, timeOfText } from './logs-time.ts';
+import { EMPTY_SHAPE } from './logs-shape.ts';
 
 const QUOTE = 0x22;
 const COMMA = 0x2c;
 const OPEN_BRACE = 0x7b;
 const CLOSE_BRACE = 0x7d;
-/** Whole numbers below MS_BELOW have at most 14 digits. */
-const MS_DIGITS_MAX = 14;
 /** In the place of a letter: the member has no column. */
 const ATTRIBUTE = 0;
 
@@ -20,46 +19,6 @@ const ATTRIBUTE = 0;
 const NONE = 0;
 const KEY_ALONE = 1;
 const KEY_AND_VALUE = 2;
-
-/** Keys that mean something here; those below TIMESTAMP go to a text column when they are strings. */
-const KEYS = [
-  'message',
-  'status',
-  'hostname',
-  'host',
-  'service',
-  'ddsource',
-  'source',
-  'ddtags',
-  'timestamp',
-  '@timestamp',
-  'date',
-  'dd.trace_id',
-  'dd.span_id',
-  'trace_id',
-  'span_id',
-  'dd',
-] as const;
-const KEY = Object.fromEntries(KEYS.map((key, i) => [key, i])) as Record<(typeof KEYS)[number], number>;
-const OTHER_KEY = KEYS.length;
-const KEY_NUMBERS = new Map<string, number>(KEYS.map((key, i) => [key, i]));
-
-/** Letter of the shape by key, as a character code, for the keys below TIMESTAMP. */
-const TEXT_LETTERS = [
-  letters.MESSAGE_TEXT,
-  letters.STATUS,
-  letters.HOSTNAME,
-  letters.HOST,
-  letters.SERVICE,
-  letters.DDSOURCE,
-  letters.SOURCE,
-  letters.DDTAGS,
-].map((letter) => letter.charCodeAt(0));
-const MESSAGE_JSON = letters.MESSAGE_JSON.charCodeAt(0);
-const TIMESTAMP = letters.TIMESTAMP.charCodeAt(0);
-
-/** How much a source of the time or of the trace id counts: the highest one found wins. */
-const RANK = { date: 1, atTimestamp: 2, timestamp: 3, bare: 1, nested: 2, dotted: 3 };
 
 export class LogItem {
   /** Indexes of the members that fill columns; -1 where there is none. */
@@ -73,9 +32,8 @@ export class LogItem {
   attributeCount = 0;
   /** A key that may have a column came twice: the letters of a shape cannot tell which is which. */
   hasDuplicate = false;
-  timeMs: number | undefined;
-  traceId: string | undefined;
-  spanId: string | undefined;
+  /** What its members tell of time and trace. */
+  readonly context: LogContext;
 
   /** The message is a string and its text was written by the MessageWriter. */
   isMessageWritten = false;
@@ -100,14 +58,11 @@ export class LogItem {
   #shape = '';
   /** Member of each key below TIMESTAMP, and TIMESTAMP: -1 not seen, -2 seen but no string. */
   readonly #members = new Int32Array(KEY.timestamp + 1);
-  readonly #times = new TimeReader();
-  #timeRank = 0;
-  #traceRank = 0;
-  #spanRank = 0;
 
   /** `messages`: where the texts of messages go at once; only with a body that is UTF-8. */
   constructor(scanner: JsonScanner, messages: MessageWriter | undefined) {
     this.#scanner = scanner;
+    this.context = new LogContext(scanner);
     this.#messages = messages;
   }
 
@@ -129,12 +84,7 @@ export class LogItem {
     this.#members.fill(-1);
     this.hasDuplicate = false;
     this.isMessageWritten = false;
-    this.timeMs = undefined;
-    this.traceId = undefined;
-    this.spanId = undefined;
-    this.#timeRank = 0;
-    this.#traceRank = 0;
-    this.#spanRank = 0;
+    this.context.clear();
     const scanner = this.#scanner;
     let member = 0;
     let attributes = 0;
@@ -221,7 +171,7 @@ export class LogItem {
       if (this.#members[key] !== -1) this.hasDuplicate = true;
       if (key === KEY.timestamp) {
         this.#members[key] = -2;
-        return this.#readTimestamp() ? TIMESTAMP : ATTRIBUTE;
+        return this.context.readTimestamp() ? TIMESTAMP : ATTRIBUTE;
       }
       if (scanner.bytes[scanner.offset] === QUOTE) {
         if (key === KEY.message) this.isMessageWritten = this.#messages?.pass() === true;
@@ -235,119 +185,8 @@ export class LogItem {
       this.isMessageWritten = false;
       return MESSAGE_JSON;
     }
-    switch (key) {
-      case KEY['@timestamp']:
-        this.#readTime(RANK.atTimestamp);
-        break;
-      case KEY.date:
-        this.#readTime(RANK.date);
-        break;
-      case KEY['dd.trace_id']:
-        this.#setTrace(RANK.dotted, this.#readId());
-        break;
-      case KEY['dd.span_id']:
-        this.#setSpan(RANK.dotted, this.#readId());
-        break;
-      case KEY.trace_id:
-        this.#setTrace(RANK.bare, this.#readId());
-        break;
-      case KEY.span_id:
-        this.#setSpan(RANK.bare, this.#readId());
-        break;
-      case KEY.dd:
-        this.#readNestedIds();
-        break;
-      default:
-        scanner.skipValue();
-    }
+    this.context.read(key);
     return ATTRIBUTE;
-  }
-
-  /** True when the value is a number that `time` says exactly: whole milliseconds, written in digits alone. */
-  #readTimestamp(): boolean {
-    const scanner = this.#scanner;
-    const start = scanner.offset;
-    const bytes = scanner.bytes;
-    let value = 0;
-    let at = start;
-    for (let c = bytes[at]!; c >= 0x30 && c <= 0x39 && at - start < MS_DIGITS_MAX; c = bytes[++at]!)
-      value = value * 10 + c - 0x30;
-    // What is mostly sent: so many digits, no zero in front, and behind them what ends a number.
-    const next = bytes[at];
-    if (value >= MS_FROM && bytes[start] !== 0x30 && (next === COMMA || next === CLOSE_BRACE) && at < scanner.end) {
-      scanner.offset = at;
-      this.#setTime(RANK.timestamp, value);
-      return true;
-    }
-    if (scanner.type() !== 'number') {
-      this.#readTime(RANK.timestamp);
-      return false;
-    }
-    scanner.skipValue();
-    if (at === scanner.offset && value >= MS_FROM) {
-      this.#setTime(RANK.timestamp, value);
-      return true;
-    }
-    this.#setTime(RANK.timestamp, timeOfNumber(Number(bytes.toString('latin1', start, scanner.offset))));
-    return false;
-  }
-
-  #readTime(rank: number): void {
-    const scanner = this.#scanner;
-    const type = scanner.type();
-    if (type === 'number') this.#setTime(rank, timeOfNumber(scanner.readNumber()));
-    else if (type === 'string') this.#setTime(rank, this.#readTimeText());
-    else scanner.skipValue();
-  }
-
-  #readTimeText(): number | undefined {
-    const scanner = this.#scanner;
-    const times = this.#times;
-    if (!times.read(scanner.bytes, scanner.offset + 1, scanner.end)) return timeOfText(scanner.readString());
-    scanner.offset = times.end + 1;
-    return times.timeMs;
-  }
-
-  #setTime(rank: number, timeMs: number | undefined): void {
-    if (timeMs === undefined || rank < this.#timeRank) return;
-    this.timeMs = timeMs;
-    this.#timeRank = rank;
-  }
-
-  /** The id at the cursor, text or number as written; undefined for anything else. */
-  #readId(): string | undefined {
-    const scanner = this.#scanner;
-    const type = scanner.type();
-    if (type === 'string') return scanner.readString();
-    const slice = scanner.sliceValue();
-    return type === 'number' ? slice.toString('latin1') : undefined;
-  }
-
-  #setTrace(rank: number, id: string | undefined): void {
-    if (id === undefined || rank < this.#traceRank) return;
-    this.traceId = id;
-    this.#traceRank = rank;
-  }
-
-  #setSpan(rank: number, id: string | undefined): void {
-    if (id === undefined || rank < this.#spanRank) return;
-    this.spanId = id;
-    this.#spanRank = rank;
-  }
-
-  /** `"dd": {"trace_id": …, "span_id": …}`, as the tracers' log injection writes it. */
-  #readNestedIds(): void {
-    const scanner = this.#scanner;
-    if (scanner.type() !== 'object') {
-      scanner.skipValue();
-      return;
-    }
-    scanner.enterObject();
-    for (let key = scanner.nextKey(); key !== undefined; key = scanner.nextKey()) {
-      if (key === 'trace_id') this.#setTrace(RANK.nested, this.#readId());
-      else if (key === 'span_id') this.#setSpan(RANK.nested, this.#readId());
-      else scanner.skipValue();
-    }
   }
 
   /** `hostname` goes before `host` and `ddsource` before `source`; the one that has to stand back is an attribute. */
@@ -385,7 +224,7 @@ export class LogItem {
   }
 
   #makeShape(): string {
-    if (this.#count === 0) return letters.EMPTY_SHAPE;
+    if (this.#count === 0) return EMPTY_SHAPE;
     let shape = '';
     let run = 0;
     for (let i = 0; i < this.#count; i++) {

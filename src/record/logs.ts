@@ -199,12 +199,13 @@ class LogRows {
     if (item.service !== -1) exact = this.#setRepeating(this.#service, row, item.service) && exact;
     if (item.source !== -1) exact = this.#setRepeating(this.#source, row, item.source) && exact;
     if (item.tags !== -1) exact = this.#setRepeating(this.#tags, row, item.tags) && exact;
-    if (item.traceId !== undefined) this.#traceId.set(row, item.traceId);
-    if (item.spanId !== undefined) this.#spanId.set(row, item.spanId);
+    const { traceId, spanId, timeMs } = item.context;
+    if (traceId !== undefined) this.#traceId.set(row, traceId);
+    if (spanId !== undefined) this.#spanId.set(row, spanId);
     if (item.attributeCount > 0) this.#setAttributes(row, isText);
     if (exact) columns.shape.setId(row, this.#shapeId(item.shape()));
     else columns.raw.setBytes(row, bytes.subarray(start, end));
-    columns.endLog(this.#index, item.timeMs ?? this.#receivedAtMs);
+    columns.endLog(this.#index, timeMs ?? this.#receivedAtMs);
   }
 
   /** The text of a string message, or the JSON text of any other. */
