@@ -15,10 +15,10 @@ import {
   type Int32Writer,
   type Int64Writer,
   ROWS_AT_FIRST,
-  Shared,
   type StringWriter,
   writerOf,
 } from './column-writers.ts';
+import { SharedBuffer } from './shared-buffer.ts';
 
 /** A batch up to this size leaves in one buffer. */
 const SHARED_BYTES_MAX = 256 * 1024;
@@ -130,7 +130,7 @@ export class BatchBuilder {
         if (!list[i]!.isAbsent) columns[this.#schema[i]!.name] = list[i]!.finish(rowCount);
       return { rowCount, columns, ...(hasSeries ? this.#seriesRows(this.series.finishIds(rowCount)) : {}) };
     }
-    const shared = new Shared(layoutBytes(this.#schema), bytes);
+    const shared = new SharedBuffer(layoutBytes(this.#schema), bytes);
     const present: [string, Column][] = [];
     for (let i = 0; i < list.length; i++) {
       const writer = list[i]!;

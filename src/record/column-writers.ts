@@ -5,6 +5,7 @@
 import { letGo } from '../core/buffers.ts';
 import { type Column, type ColumnSchema, LOW_WORD, NULL_ID } from '../core/columns.ts';
 import { aligned } from '../core/travelling-batch.ts';
+import type { SharedBuffer } from './shared-buffer.ts';
 
 export const ROWS_AT_FIRST = 256;
 const ENTRIES_AT_FIRST = 64;
@@ -22,31 +23,8 @@ export interface ColumnWriter {
   /** What the column takes in a shared buffer. */
   sharedBytes(rows: number): number;
   /** A copy in a shared buffer; the writer may be used again after `reset`. */
-  copyTo(shared: Shared, rows: number): Column;
+  copyTo(shared: SharedBuffer, rows: number): Column;
   reset(): void;
-}
-
-/** A buffer that the columns of one batch share, filled from the front; room for the layout comes first. */
-export class Shared {
-  readonly buffer: ArrayBuffer;
-  #used: number;
-
-  constructor(layout: number, bytes: number) {
-    this.buffer = new ArrayBuffer(layout + bytes);
-    this.#used = layout;
-  }
-
-  /** The first `length` elements. */
-  copy<T extends Numbers>(values: T, length: number): T {
-    const view = new (values.constructor as new (buffer: ArrayBuffer, offset: number, length: number) => T)(
-      this.buffer,
-      this.#used,
-      length,
-    );
-    view.set(values.subarray(0, length) as never);
-    this.#used += aligned(length * values.BYTES_PER_ELEMENT);
-    return view;
-  }
 }
 
 /** A number per row, NULL_ID where none is set. */
@@ -89,8 +67,8 @@ export class IdWriter {
     return aligned(rows * 4);
   }
 
-  copyIdsTo(shared: Shared, rows: number): Uint32Array {
-    return shared.copy(this.ids, rows);
+  copyIdsTo(shared: SharedBuffer, rows: number): Uint32Array {
+    return shared.copyWords(this.ids, rows);
   }
 
   reset(): void {
@@ -103,6 +81,7 @@ export class StringWriter extends IdWriter implements ColumnWriter {
   readonly #known = new Map<string, number>();
   /** Entries one behind another; entry i ends where entry i + 1 begins. */
   #bytes = Buffer.allocUnsafeSlow(ENTRY_BYTES_AT_FIRST);
+  #view: DataView | undefined;
   #offsets = new Uint32Array(ENTRIES_AT_FIRST);
   #count = 0;
 
@@ -126,7 +105,7 @@ export class StringWriter extends IdWriter implements ColumnWriter {
 
   /** Id of bytes that are not looked up (ids, bodies): every call makes an entry. The bytes are copied. */
   add(bytes: Uint8Array): number {
-    const at = this.#room(bytes.byteLength);
+    const at = this.room(bytes.byteLength);
     this.#bytes.set(bytes, at);
     return this.#end(at + bytes.byteLength);
   }
@@ -138,20 +117,46 @@ export class StringWriter extends IdWriter implements ColumnWriter {
 
   #addText(text: string): number {
     // A UTF-16 unit becomes three bytes at most.
-    const at = this.#room(text.length * 3);
+    const at = this.room(text.length * 3);
     return this.#end(at + this.#bytes.write(text, at, 'utf8'));
   }
 
   /** Where the next entry begins, with room for so many bytes. */
-  #room(bytes: number): number {
+  room(bytes: number): number {
     const at = this.#offsets[this.#count]!;
-    if (at + bytes > this.#bytes.byteLength) {
-      const grown = Buffer.allocUnsafeSlow(Math.max(at + bytes, this.#bytes.byteLength * 2));
-      this.#bytes.copy(grown, 0, 0, at);
-      letGo(this.#bytes);
-      this.#bytes = grown;
-    }
+    if (at + bytes > this.#bytes.byteLength) this.#growBytes(at, at + bytes);
     return at;
+  }
+
+  #growBytes(used: number, wanted: number): void {
+    const grown = Buffer.allocUnsafeSlow(Math.max(wanted, this.#bytes.byteLength * 2));
+    this.#bytes.copy(grown, 0, 0, used);
+    letGo(this.#bytes);
+    this.#bytes = grown;
+    this.#view = undefined;
+  }
+
+  /**
+   * Where entries lie, for who writes the next one himself: from `room` on, after `extend` in other bytes, and an entry by `close`. What
+   * is not closed is overwritten.
+   */
+  get bytes(): Buffer {
+    return this.#bytes;
+  }
+
+  get view(): DataView {
+    this.#view ??= new DataView(this.#bytes.buffer, this.#bytes.byteOffset, this.#bytes.byteLength);
+    return this.#view;
+  }
+
+  /** More room behind `used`, up to where the next entry has been written. */
+  extend(used: number): void {
+    this.#growBytes(used, 0);
+  }
+
+  /** Id of the entry that was written from `room` to `end`. */
+  close(end: number): number {
+    return this.#end(end);
   }
 
   #end(at: number): number {
@@ -187,11 +192,10 @@ export class StringWriter extends IdWriter implements ColumnWriter {
     return words + aligned(this.#offsets[this.#count]!);
   }
 
-  copyTo(shared: Shared, rows: number): Column {
+  copyTo(shared: SharedBuffer, rows: number): Column {
     const ids = this.copyIdsTo(shared, rows);
-    const offsets = shared.copy(this.#offsets, this.#count + 1);
-    // A plain array of bytes, not a Buffer.
-    const bytes = shared.copy(new Uint8Array(this.#bytes.buffer), this.#offsets[this.#count]!);
+    const offsets = shared.copyWords(this.#offsets, this.#count + 1);
+    const bytes = shared.copyBytes(this.#bytes, this.#offsets[this.#count]!);
     return { kind: this.#kind, ids, offsets, bytes };
   }
 
@@ -207,27 +211,31 @@ class NumberWriter<T extends Float64Array | BigInt64Array | Int32Array, V extend
   implements ColumnWriter
 {
   #values: T;
-  /** `#values` as 32-bit words, for `setHalves`. */
-  #words: Uint32Array | undefined;
+  /** `#values` as 32-bit words. */
+  #words: Uint32Array;
   #nulls: Uint8Array | undefined;
   #hasNulls = false;
   #next = 0;
   readonly #nullable: boolean;
   readonly #zero: V;
   readonly #make: (length: number) => T;
+  readonly #view: (buffer: ArrayBuffer, offset: number, length: number) => T;
   readonly #wrap: (values: T, nulls: Uint8Array | undefined) => Column;
 
   constructor(
     nullable: boolean,
     zero: V,
     make: (length: number) => T,
+    view: (buffer: ArrayBuffer, offset: number, length: number) => T,
     wrap: (values: T, nulls: Uint8Array | undefined) => Column,
   ) {
     this.#nullable = nullable;
     this.#zero = zero;
     this.#make = make;
+    this.#view = view;
     this.#wrap = wrap;
     this.#values = make(ROWS_AT_FIRST);
+    this.#words = new Uint32Array(this.#values.buffer);
   }
 
   get isAbsent(): boolean {
@@ -257,7 +265,6 @@ class NumberWriter<T extends Float64Array | BigInt64Array | Int32Array, V extend
   /** A 64-bit value as its unsigned halves, without a bigint. For columns of 64-bit integers only. */
   setHalves(row: number, low: number, high: number): void {
     if (row > this.#next) this.fillTo(row);
-    this.#words ??= new Uint32Array(this.#values.buffer);
     this.#words[row * 2 + LOW_WORD] = low;
     this.#words[row * 2 + 1 - LOW_WORD] = high;
     if (this.#nulls) this.#nulls[row] = 0;
@@ -271,7 +278,7 @@ class NumberWriter<T extends Float64Array | BigInt64Array | Int32Array, V extend
     grown.set(this.#values as never);
     letGo(this.#values);
     this.#values = grown;
-    this.#words = undefined;
+    this.#words = new Uint32Array(grown.buffer);
     if (this.#nulls) {
       const nulls = new Uint8Array(length);
       nulls.set(this.#nulls);
@@ -301,9 +308,10 @@ class NumberWriter<T extends Float64Array | BigInt64Array | Int32Array, V extend
     return aligned(rows * this.#values.BYTES_PER_ELEMENT) + (this.#hasNulls ? aligned(rows) : 0);
   }
 
-  copyTo(shared: Shared, rows: number): Column {
-    const values = shared.copy(this.#values, rows);
-    return this.#wrap(values, this.#hasNulls && this.#nulls ? shared.copy(this.#nulls, rows) : undefined);
+  copyTo(shared: SharedBuffer, rows: number): Column {
+    const at = shared.placeWords(this.#words, (rows * this.#values.BYTES_PER_ELEMENT) / 4);
+    const values = this.#view(shared.buffer, at, rows);
+    return this.#wrap(values, this.#hasNulls && this.#nulls ? shared.copyBytes(this.#nulls, rows) : undefined);
   }
 
   reset(): void {
@@ -337,7 +345,8 @@ export function writerOf(column: ColumnSchema): ColumnWriter {
         nullable,
         0,
         (length) => new Float64Array(length),
-        (values, nulls) => ({ kind, values, ...(nulls ? { nulls } : {}) }),
+        (buffer, offset, length) => new Float64Array(buffer, offset, length),
+        (values, nulls) => (nulls ? { kind, values, nulls } : { kind, values }),
       );
     case 'int64':
     case 'timestampMs':
@@ -346,14 +355,16 @@ export function writerOf(column: ColumnSchema): ColumnWriter {
         nullable,
         0n,
         (length) => new BigInt64Array(length),
-        (values, nulls) => ({ kind, values, ...(nulls ? { nulls } : {}) }),
+        (buffer, offset, length) => new BigInt64Array(buffer, offset, length),
+        (values, nulls) => (nulls ? { kind, values, nulls } : { kind, values }),
       );
     case 'int32':
       return new NumberWriter<Int32Array, number>(
         nullable,
         0,
         (length) => new Int32Array(length),
-        (values, nulls) => ({ kind, values, ...(nulls ? { nulls } : {}) }),
+        (buffer, offset, length) => new Int32Array(buffer, offset, length),
+        (values, nulls) => (nulls ? { kind, values, nulls } : { kind, values }),
       );
   }
 }

@@ -1,20 +1,22 @@
 /**
- * Bytes of log texts on their way into columns: an arena for what has to be written anew (unescaped strings, attribute
- * objects), and a column that recognises the value of the row before, so that the usual batch interns each text once.
+ * Bytes of log texts on their way into columns: an arena for strings that have to be unescaped, and a column that recognises the value of the row before, so that the usual batch interns each text once.
  */
 import type { StringWriter } from './column-writers.ts';
 
-const BLOCK_BYTES = 256 * 1024;
+const BLOCK_BYTES_AT_FIRST = 4 * 1024;
+const BLOCK_BYTES_MAX = 256 * 1024;
 
 /** Hands out pieces of larger blocks. What was handed out is never reused, as the batch keeps views until it is finished. */
 export class ByteArena {
   #block = Buffer.alloc(0);
   #used = 0;
+  #nextBytes = BLOCK_BYTES_AT_FIRST;
 
   /** A view of `byteLength` bytes with unspecified content. */
   take(byteLength: number): Buffer {
     if (this.#used + byteLength > this.#block.byteLength) {
-      this.#block = Buffer.allocUnsafeSlow(Math.max(BLOCK_BYTES, byteLength));
+      this.#block = Buffer.allocUnsafeSlow(Math.max(this.#nextBytes, byteLength));
+      this.#nextBytes = Math.min(this.#nextBytes * 4, BLOCK_BYTES_MAX);
       this.#used = 0;
     }
     const view = this.#block.subarray(this.#used, this.#used + byteLength);
@@ -104,13 +106,13 @@ export class StringReader {
   }
 }
 
-/** By the byte after the backslash. */
-const SIMPLE_ESCAPES = new Uint8Array(256);
+/** By the byte after the backslash; 0: it is none of these. */
+export const SIMPLE_ESCAPES = new Uint8Array(256);
 for (const [escaped, byte] of ['""', '\\\\', '//', 'b\b', 'f\f', 'n\n', 'r\r', 't\t']) {
   SIMPLE_ESCAPES[escaped!.charCodeAt(0)] = byte!.charCodeAt(0);
 }
 
-function hexAt(bytes: Buffer, at: number): number {
+export function hexAt(bytes: Buffer, at: number): number {
   let value = 0;
   for (let i = at; i < at + 4; i++) {
     const c = bytes[i]!;
@@ -119,7 +121,7 @@ function hexAt(bytes: Buffer, at: number): number {
   return value;
 }
 
-function writeUtf8(target: Buffer, at: number, point: number): number {
+export function writeUtf8(target: Buffer, at: number, point: number): number {
   let to = at;
   if (point < 0x80) {
     target[to++] = point;
@@ -139,15 +141,19 @@ function writeUtf8(target: Buffer, at: number, point: number): number {
   return to;
 }
 
+/** Texts that a column remembers besides the one of the row before. */
+const SLOTS = 32;
+
 /** A column of few different texts (status, host, service, …), filled from JSON strings. */
 export class RepeatingColumn {
   readonly #writer: StringWriter;
   readonly #bytes: Buffer;
   readonly #reader: StringReader;
-  #lastStart = 0;
-  #lastLength = -1;
+  #lastPlace = -1;
   #lastId = 0;
   #lastExact = true;
+  /** Per slot: where a text begins and ends in the body (0, 0: none), its id; and whether the column holds it exactly. From the second text on. */
+  #slots: Uint32Array | undefined;
 
   constructor(writer: StringWriter, bytes: Buffer, reader: StringReader) {
     this.#writer = writer;
@@ -155,24 +161,57 @@ export class RepeatingColumn {
     this.#reader = reader;
   }
 
-  /** Fills the row with the JSON string whose text lies at [start, end); returns whether the column holds it exactly. */
-  set(row: number, start: number, end: number): boolean {
-    if (end - start !== this.#lastLength || !this.#isLast(start)) {
-      this.#lastId = this.#writer.intern((this.#reader.read(start, end) as Buffer).toString('utf8'));
-      this.#lastExact = this.#reader.exact;
-      this.#lastStart = start;
-      this.#lastLength = end - start;
+  /**
+   * Fills the row with the JSON string whose text lies at [start, end); returns whether the column holds it exactly. `place`: where
+   * the same text was read first, as far as known; two texts with one place are the same.
+   */
+  set(row: number, start: number, end: number, place: number): boolean {
+    if (place !== this.#lastPlace) {
+      this.#find(start, end);
+      this.#lastPlace = place;
     }
     this.#writer.setId(row, this.#lastId);
     return this.#lastExact;
   }
 
-  #isLast(start: number): boolean {
-    const bytes = this.#bytes;
-    const last = this.#lastStart;
-    for (let i = this.#lastLength - 1; i >= 0; i--) {
-      if (bytes[last + i] !== bytes[start + i]) return false;
+  #find(start: number, end: number): void {
+    // Most bodies have one text only.
+    if (this.#lastPlace === -1) {
+      this.#add(start, end);
+      return;
     }
-    return true;
+    const bytes = this.#bytes;
+    this.#slots ??= new Uint32Array(SLOTS * 4);
+    const slots = this.#slots;
+    const length = end - start;
+    // Of a few bytes: texts of one column that differ mostly do so in these. (`end` is the closing quote.)
+    const sample =
+      length +
+      bytes[start]! * 3 +
+      bytes[start + (length >> 2)]! * 5 +
+      bytes[start + (length >> 1)]! * 7 +
+      bytes[end - 1]! * 11;
+    const slot = (sample & (SLOTS - 1)) * 4;
+    const known = slots[slot]!;
+    if (known !== 0 && slots[slot + 1]! - known === length && isSame(bytes, known, start, length)) {
+      this.#lastId = slots[slot + 2]!;
+      this.#lastExact = slots[slot + 3] === 1;
+      return;
+    }
+    this.#add(start, end);
+    slots[slot] = start;
+    slots[slot + 1] = end;
+    slots[slot + 2] = this.#lastId;
+    slots[slot + 3] = this.#lastExact ? 1 : 0;
   }
+
+  #add(start: number, end: number): void {
+    this.#lastId = this.#writer.intern((this.#reader.read(start, end) as Buffer).toString('utf8'));
+    this.#lastExact = this.#reader.exact;
+  }
+}
+
+function isSame(bytes: Buffer, a: number, b: number, length: number): boolean {
+  for (let i = length - 1; i >= 0; i--) if (bytes[a + i] !== bytes[b + i]) return false;
+  return true;
 }

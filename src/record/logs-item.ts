@@ -3,55 +3,22 @@
  * told of time and trace. One instance is used for all items of a body, so that reading an item allocates next to nothing.
  */
 import type { JsonScanner } from '../wire/json-scanner.ts';
-import type { ByteArena } from './logs-bytes.ts';
-import * as letters from './logs-shape.ts';
-import { MS_FROM, timeOfNumber, timeOfText } from './logs-time.ts';
+import { LogContext } from './logs-context.ts';
+import { KEY, KEY_NUMBERS, MESSAGE_JSON, OTHER_KEY, TEXT_LETTERS, TIMESTAMP } from './logs-keys.ts';
+import type { MessageWriter } from './logs-message.ts';
+import { EMPTY_SHAPE } from './logs-shape.ts';
 
 const QUOTE = 0x22;
-/** Whole numbers below MS_BELOW have at most 14 digits. */
-const MS_DIGITS_MAX = 14;
+const COMMA = 0x2c;
+const OPEN_BRACE = 0x7b;
+const CLOSE_BRACE = 0x7d;
 /** In the place of a letter: the member has no column. */
 const ATTRIBUTE = 0;
 
-/** Keys that mean something here; those below TIMESTAMP go to a text column when they are strings. */
-const KEYS = [
-  'message',
-  'status',
-  'hostname',
-  'host',
-  'service',
-  'ddsource',
-  'source',
-  'ddtags',
-  'timestamp',
-  '@timestamp',
-  'date',
-  'dd.trace_id',
-  'dd.span_id',
-  'trace_id',
-  'span_id',
-  'dd',
-] as const;
-const KEY = Object.fromEntries(KEYS.map((key, i) => [key, i])) as Record<(typeof KEYS)[number], number>;
-const OTHER_KEY = KEYS.length;
-const KEY_NUMBERS = new Map<string, number>(KEYS.map((key, i) => [key, i]));
-
-/** Letter of the shape by key, as a character code, for the keys below TIMESTAMP. */
-const TEXT_LETTERS = [
-  letters.MESSAGE_TEXT,
-  letters.STATUS,
-  letters.HOSTNAME,
-  letters.HOST,
-  letters.SERVICE,
-  letters.DDSOURCE,
-  letters.SOURCE,
-  letters.DDTAGS,
-].map((letter) => letter.charCodeAt(0));
-const MESSAGE_JSON = letters.MESSAGE_JSON.charCodeAt(0);
-const TIMESTAMP = letters.TIMESTAMP.charCodeAt(0);
-
-/** How much a source of the time or of the trace id counts: the highest one found wins. */
-const RANK = { date: 1, atTimestamp: 2, timestamp: 3, bare: 1, nested: 2, dotted: 3 };
+/** What of a member came before in the same place. */
+const NONE = 0;
+const KEY_ALONE = 1;
+const KEY_AND_VALUE = 2;
 
 export class LogItem {
   /** Indexes of the members that fill columns; -1 where there is none. */
@@ -65,18 +32,25 @@ export class LogItem {
   attributeCount = 0;
   /** A key that may have a column came twice: the letters of a shape cannot tell which is which. */
   hasDuplicate = false;
-  timeMs: number | undefined;
-  traceId: string | undefined;
-  spanId: string | undefined;
+  /** What its members tell of time and trace. */
+  readonly context: LogContext;
+
+  /** The message is a string and its text was written by the MessageWriter. */
+  isMessageWritten = false;
 
   readonly #scanner: JsonScanner;
-  /** Per member: its letter, where its key and its value lie, its key's number. Of the item before until overwritten. */
+  readonly #messages: MessageWriter | undefined;
+  /**
+   * Per member: its letter, where the bytes between the value before (or the opening brace) and its own value begin, where its key and
+   * its value lie, its key's number; where a text that came again was read first. Of the item before until overwritten.
+   */
   readonly #letters: number[] = [];
+  readonly #leads: number[] = [];
   readonly #keyStarts: number[] = [];
-  readonly #keyEnds: number[] = [];
   readonly #keyNumbers: number[] = [];
   readonly #valueStarts: number[] = [];
   readonly #valueEnds: number[] = [];
+  readonly #places: number[] = [];
   #count = 0;
   /** Letters of `#shape`, which is what most items of a body share. */
   readonly #shapeLetters: number[] = [];
@@ -84,12 +58,12 @@ export class LogItem {
   #shape = '';
   /** Member of each key below TIMESTAMP, and TIMESTAMP: -1 not seen, -2 seen but no string. */
   readonly #members = new Int32Array(KEY.timestamp + 1);
-  #timeRank = 0;
-  #traceRank = 0;
-  #spanRank = 0;
 
-  constructor(scanner: JsonScanner) {
+  /** `messages`: where the texts of messages go at once; only with a body that is UTF-8. */
+  constructor(scanner: JsonScanner, messages: MessageWriter | undefined) {
     this.#scanner = scanner;
+    this.context = new LogContext(scanner);
+    this.#messages = messages;
   }
 
   valueStart(member: number): number {
@@ -100,27 +74,39 @@ export class LogItem {
     return this.#valueEnds[member]!;
   }
 
+  /** The same for two members, of this item or of others: their values are the same text. */
+  place(member: number): number {
+    return this.#places[member]!;
+  }
+
   /** Reads the object at the cursor. Throws JsonSyntaxError. */
   read(): void {
     this.#members.fill(-1);
     this.hasDuplicate = false;
-    this.timeMs = undefined;
-    this.traceId = undefined;
-    this.spanId = undefined;
-    this.#timeRank = 0;
-    this.#traceRank = 0;
-    this.#spanRank = 0;
+    this.isMessageWritten = false;
+    this.context.clear();
     const scanner = this.#scanner;
     let member = 0;
     let attributes = 0;
     scanner.enterObject();
-    while (scanner.passKey()) {
-      const key = this.#keyNumber(member);
-      this.#valueStarts[member] = scanner.offset;
-      const letter = this.#readMember(key, member);
+    for (;;) {
+      const known = this.#knownPart(member);
+      if (known === NONE && !this.#readKey(member)) break;
+      const key = this.#keyNumbers[member]!;
+      let letter: number;
+      if (known === KEY_AND_VALUE) {
+        if (this.#members[key] !== -1) this.hasDuplicate = true;
+        this.#members[key] = member;
+        letter = TEXT_LETTERS[key]!;
+      } else {
+        const start = scanner.offset;
+        this.#valueStarts[member] = start;
+        this.#places[member] = start;
+        letter = this.#readMember(key, member);
+        this.#valueEnds[member] = scanner.offset;
+      }
       if (letter === ATTRIBUTE) attributes += 1;
       this.#letters[member] = letter;
-      this.#valueEnds[member] = scanner.offset;
       member += 1;
     }
     this.#count = member;
@@ -128,24 +114,54 @@ export class LogItem {
     this.#resolve();
   }
 
-  /** Number of the key just passed. Items of one body mostly have the same keys in the same places. */
-  #keyNumber(member: number): number {
+  /**
+   * Items of one body mostly have the same keys in the same places, and many values again. What comes again byte for byte was checked when it
+   * came first: it is passed at once. KEY_ALONE: the cursor is at the value; KEY_AND_VALUE: behind it, and all that is known of it stands.
+   */
+  #knownPart(member: number): number {
+    const lead = this.#leads[member];
+    if (lead === undefined) return NONE;
     const scanner = this.#scanner;
-    const start = scanner.keyStart;
-    const end = scanner.keyEnd;
-    const lastStart = this.#keyStarts[member];
-    const isKnown = lastStart !== undefined && this.#keyEnds[member]! - lastStart === end - start;
-    let key = isKnown && sameBytes(scanner.bytes, lastStart, start, end - start) ? this.#keyNumbers[member]! : -1;
-    if (key === -1) {
-      const after = scanner.offset;
-      scanner.offset = start;
-      key = KEY_NUMBERS.get(scanner.readString()) ?? OTHER_KEY;
-      scanner.offset = after;
+    const at = scanner.offset;
+    const valueStart = this.#valueStarts[member]!;
+    const isText = this.#isRepeating(member);
+    const length = (isText ? this.#valueEnds[member]! : valueStart) - lead;
+    const same = scanner.sameBytes(lead, length);
+    const leadLength = valueStart - lead;
+    if (same < leadLength) return NONE;
+    this.#leads[member] = at;
+    this.#keyStarts[member] = this.#keyStarts[member]! - lead + at;
+    if (isText && same === length) {
+      scanner.passKnownKey(length);
+      this.#valueStarts[member] = at + leadLength;
+      this.#valueEnds[member] = at + length;
+      return KEY_AND_VALUE;
     }
+    scanner.passKnownKey(leadLength);
+    // Here may be more of it than there was.
+    scanner.skipSpace();
+    return KEY_ALONE;
+  }
+
+  /** The key is one with a text column of values that repeat, and the value a string. */
+  #isRepeating(member: number): boolean {
+    const key = this.#keyNumbers[member]!;
+    return key !== KEY.message && key < KEY.timestamp && this.#scanner.bytes[this.#valueStarts[member]!] === QUOTE;
+  }
+
+  /** Reads the key at the cursor; false at the end of the object. */
+  #readKey(member: number): boolean {
+    const scanner = this.#scanner;
+    const lead = scanner.offset;
+    if (!scanner.passKey()) return false;
+    const start = scanner.keyStart;
+    const after = scanner.offset;
+    scanner.offset = start;
+    this.#keyNumbers[member] = KEY_NUMBERS.get(scanner.readString()) ?? OTHER_KEY;
+    scanner.offset = after;
+    this.#leads[member] = lead;
     this.#keyStarts[member] = start;
-    this.#keyEnds[member] = end;
-    this.#keyNumbers[member] = key;
-    return key;
+    return true;
   }
 
   /** Moves over the value at the cursor and returns the member's letter. */
@@ -155,115 +171,22 @@ export class LogItem {
       if (this.#members[key] !== -1) this.hasDuplicate = true;
       if (key === KEY.timestamp) {
         this.#members[key] = -2;
-        return this.#readTimestamp() ? TIMESTAMP : ATTRIBUTE;
+        return this.context.readTimestamp() ? TIMESTAMP : ATTRIBUTE;
       }
       if (scanner.bytes[scanner.offset] === QUOTE) {
-        scanner.passString();
+        if (key === KEY.message) this.isMessageWritten = this.#messages?.pass() === true;
+        if (key !== KEY.message || !this.isMessageWritten) scanner.passString();
         this.#members[key] = member;
         return TEXT_LETTERS[key]!;
       }
       scanner.skipValue();
       this.#members[key] = key === KEY.message ? member : -2;
-      return key === KEY.message ? MESSAGE_JSON : ATTRIBUTE;
+      if (key !== KEY.message) return ATTRIBUTE;
+      this.isMessageWritten = false;
+      return MESSAGE_JSON;
     }
-    switch (key) {
-      case KEY['@timestamp']:
-        this.#readTime(RANK.atTimestamp);
-        break;
-      case KEY.date:
-        this.#readTime(RANK.date);
-        break;
-      case KEY['dd.trace_id']:
-        this.#setTrace(RANK.dotted, this.#readId());
-        break;
-      case KEY['dd.span_id']:
-        this.#setSpan(RANK.dotted, this.#readId());
-        break;
-      case KEY.trace_id:
-        this.#setTrace(RANK.bare, this.#readId());
-        break;
-      case KEY.span_id:
-        this.#setSpan(RANK.bare, this.#readId());
-        break;
-      case KEY.dd:
-        this.#readNestedIds();
-        break;
-      default:
-        scanner.skipValue();
-    }
+    this.context.read(key);
     return ATTRIBUTE;
-  }
-
-  /** True when the value is a number that `time` says exactly: whole milliseconds, written in digits alone. */
-  #readTimestamp(): boolean {
-    const scanner = this.#scanner;
-    if (scanner.type() !== 'number') {
-      this.#readTime(RANK.timestamp);
-      return false;
-    }
-    const start = scanner.offset;
-    const bytes = scanner.bytes;
-    let value = 0;
-    let at = start;
-    for (let c = bytes[at]!; c >= 0x30 && c <= 0x39 && at - start < MS_DIGITS_MAX; c = bytes[++at]!)
-      value = value * 10 + c - 0x30;
-    scanner.skipValue();
-    if (at === scanner.offset && value >= MS_FROM) {
-      this.#setTime(RANK.timestamp, value);
-      return true;
-    }
-    this.#setTime(RANK.timestamp, timeOfNumber(Number(bytes.toString('latin1', start, scanner.offset))));
-    return false;
-  }
-
-  #readTime(rank: number): void {
-    const scanner = this.#scanner;
-    const type = scanner.type();
-    if (type === 'number') this.#setTime(rank, timeOfNumber(scanner.readNumber()));
-    else if (type === 'string') this.#setTime(rank, timeOfText(scanner.readString()));
-    else scanner.skipValue();
-  }
-
-  #setTime(rank: number, timeMs: number | undefined): void {
-    if (timeMs === undefined || rank < this.#timeRank) return;
-    this.timeMs = timeMs;
-    this.#timeRank = rank;
-  }
-
-  /** The id at the cursor, text or number as written; undefined for anything else. */
-  #readId(): string | undefined {
-    const scanner = this.#scanner;
-    const type = scanner.type();
-    if (type === 'string') return scanner.readString();
-    const slice = scanner.sliceValue();
-    return type === 'number' ? slice.toString('latin1') : undefined;
-  }
-
-  #setTrace(rank: number, id: string | undefined): void {
-    if (id === undefined || rank < this.#traceRank) return;
-    this.traceId = id;
-    this.#traceRank = rank;
-  }
-
-  #setSpan(rank: number, id: string | undefined): void {
-    if (id === undefined || rank < this.#spanRank) return;
-    this.spanId = id;
-    this.#spanRank = rank;
-  }
-
-  /** `"dd": {"trace_id": …, "span_id": …}`, as the tracers' log injection writes it. */
-  #readNestedIds(): void {
-    const scanner = this.#scanner;
-    if (scanner.type() !== 'object') {
-      scanner.skipValue();
-      return;
-    }
-    scanner.enterObject();
-    for (let key = scanner.nextKey(); key !== undefined; key = scanner.nextKey()) {
-      if (key === 'trace_id') this.#setTrace(RANK.nested, this.#readId());
-      else if (key === 'span_id') this.#setSpan(RANK.nested, this.#readId());
-      else scanner.skipValue();
-    }
   }
 
   /** `hostname` goes before `host` and `ddsource` before `source`; the one that has to stand back is an attribute. */
@@ -301,7 +224,7 @@ export class LogItem {
   }
 
   #makeShape(): string {
-    if (this.#count === 0) return letters.EMPTY_SHAPE;
+    if (this.#count === 0) return EMPTY_SHAPE;
     let shape = '';
     let run = 0;
     for (let i = 0; i < this.#count; i++) {
@@ -317,27 +240,34 @@ export class LogItem {
     return run > 0 ? shape + run : shape;
   }
 
-  /** A JSON object of the attributes, made of the bytes as sent. */
-  attributesText(arena: ByteArena): Buffer {
-    const bytes = this.#scanner.bytes;
+  /** What `writeAttributes` writes at most. */
+  get attributesByteLength(): number {
     let byteLength = 1;
     for (let i = 0; i < this.#count; i++) {
       if (this.#letters[i] === ATTRIBUTE) byteLength += this.#valueEnds[i]! - this.#keyStarts[i]! + 1;
     }
-    const target = arena.take(byteLength);
-    let to = 0;
+    return byteLength;
+  }
+
+  /** Writes a JSON object of the attributes, made of the bytes as sent, to `target` from `start` on; returns where it ends. */
+  writeAttributes(target: Buffer, start: number): number {
+    const bytes = this.#scanner.bytes;
+    let to = start;
     for (let i = 0; i < this.#count; i++) {
       if (this.#letters[i] !== ATTRIBUTE) continue;
-      target[to] = to === 0 ? 0x7b : 0x2c;
+      target[to] = to === start ? OPEN_BRACE : COMMA;
       to += 1;
-      to += bytes.copy(target, to, this.#keyStarts[i]!, this.#valueEnds[i]!);
+      const from = this.#keyStarts[i]!;
+      // Those that were sent with nothing but a comma between them go at once.
+      while (
+        i + 1 < this.#count &&
+        this.#letters[i + 1] === ATTRIBUTE &&
+        this.#keyStarts[i + 1] === this.#valueEnds[i]! + 1
+      )
+        i += 1;
+      to += bytes.copy(target, to, from, this.#valueEnds[i]!);
     }
-    target[to] = 0x7d;
-    return target;
+    target[to] = CLOSE_BRACE;
+    return to + 1;
   }
-}
-
-function sameBytes(bytes: Buffer, a: number, b: number, byteLength: number): boolean {
-  for (let i = 0; i < byteLength; i++) if (bytes[a + i] !== bytes[b + i]) return false;
-  return true;
 }

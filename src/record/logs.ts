@@ -13,6 +13,7 @@ import type { StringWriter } from './column-writers.ts';
 import type { Decode, DecodeInput, DecodeResult } from './decoder.ts';
 import { ByteArena, RepeatingColumn, StringReader } from './logs-bytes.ts';
 import { LogItem } from './logs-item.ts';
+import { MessageWriter } from './logs-message.ts';
 import { TEXT_SHAPE } from './logs-shape.ts';
 import { SIGNAL_COLUMNS } from './schema.ts';
 
@@ -136,7 +137,7 @@ class LogRows {
   readonly #receivedAtMs: number;
   readonly #columns: LogColumns;
   readonly #reader: StringReader;
-  readonly #arena = new ByteArena();
+  readonly #messages: MessageWriter;
   readonly #item: LogItem;
   readonly #bodyIsUtf8: boolean;
   readonly #status: RepeatingColumn;
@@ -155,9 +156,10 @@ class LogRows {
     this.#scanner = scanner;
     this.#receivedAtMs = input.receivedAtMs;
     this.#columns = new LogColumns(input.path);
-    this.#reader = new StringReader(scanner.bytes, this.#arena);
-    this.#item = new LogItem(scanner);
+    this.#reader = new StringReader(scanner.bytes, new ByteArena());
     this.#bodyIsUtf8 = isUtf8(input.body);
+    this.#messages = new MessageWriter(scanner, this.#columns.message);
+    this.#item = new LogItem(scanner, this.#bodyIsUtf8 ? this.#messages : undefined);
     const builder = this.#columns.builder;
     const repeating = (name: string) => new RepeatingColumn(builder.strings(name), scanner.bytes, this.#reader);
     this.#status = repeating('status');
@@ -197,17 +199,22 @@ class LogRows {
     if (item.service !== -1) exact = this.#setRepeating(this.#service, row, item.service) && exact;
     if (item.source !== -1) exact = this.#setRepeating(this.#source, row, item.source) && exact;
     if (item.tags !== -1) exact = this.#setRepeating(this.#tags, row, item.tags) && exact;
-    if (item.traceId !== undefined) this.#traceId.set(row, item.traceId);
-    if (item.spanId !== undefined) this.#spanId.set(row, item.spanId);
-    if (item.attributeCount > 0) this.#attributes.setBytes(row, cleaned(item.attributesText(this.#arena), isText));
+    const { traceId, spanId, timeMs } = item.context;
+    if (traceId !== undefined) this.#traceId.set(row, traceId);
+    if (spanId !== undefined) this.#spanId.set(row, spanId);
+    if (item.attributeCount > 0) this.#setAttributes(row, isText);
     if (exact) columns.shape.setId(row, this.#shapeId(item.shape()));
     else columns.raw.setBytes(row, bytes.subarray(start, end));
-    columns.endLog(this.#index, item.timeMs ?? this.#receivedAtMs);
+    columns.endLog(this.#index, timeMs ?? this.#receivedAtMs);
   }
 
   /** The text of a string message, or the JSON text of any other. */
   #setMessage(row: number, member: number, isText: boolean): boolean {
     const item = this.#item;
+    if (item.isMessageWritten) {
+      this.#columns.message.setId(row, this.#messages.entry());
+      return this.#messages.exact;
+    }
     const start = item.valueStart(member);
     const end = item.valueEnd(member);
     if (this.#scanner.bytes[start] !== 0x22) {
@@ -219,7 +226,16 @@ class LogRows {
   }
 
   #setRepeating(column: RepeatingColumn, row: number, member: number): boolean {
-    return column.set(row, this.#item.valueStart(member) + 1, this.#item.valueEnd(member) - 1);
+    const item = this.#item;
+    return column.set(row, item.valueStart(member) + 1, item.valueEnd(member) - 1, item.place(member));
+  }
+
+  #setAttributes(row: number, isText: boolean): void {
+    const writer = this.#attributes;
+    const start = writer.room(this.#item.attributesByteLength);
+    const end = this.#item.writeAttributes(writer.bytes, start);
+    if (isText) writer.setId(row, writer.close(end));
+    else writer.setBytes(row, cleaned(writer.bytes.subarray(start, end), false));
   }
 
   #shapeId(shape: string): number {

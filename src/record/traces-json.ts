@@ -3,6 +3,7 @@
  * bytes that were sent, so that every number and escape stays as it was.
  */
 import { JsonScanner } from '../wire/json-scanner.ts';
+import { fieldNamed } from './traces-field-names.ts';
 import {
   DURATION,
   ERROR,
@@ -27,7 +28,11 @@ const INTEGER = /^-?(?:0|[1-9]\d*)$/;
 /** A number that may be beyond doubles: a long run of digits, or an exponent of three digits. */
 const MAYBE_HUGE = /\d{300}|[eE][+-]?0*\d{3}/;
 const TRACE_ID_HIGH_QUOTED = Buffer.from(`"${TRACE_ID_HIGH_KEY}"`);
-const TWO_32 = 4294967296;
+const TWO_15 = 2 ** 15;
+const TWO_17 = 2 ** 17;
+const TWO_32 = 2 ** 32;
+const COMMA = 0x2c;
+const CLOSE_BRACE = 0x7d;
 
 /** The whole document at the scanner's cursor. */
 export function decodeTracesJson(scanner: JsonScanner, sink: SpanSink): void {
@@ -64,11 +69,9 @@ function decodeSpan(scanner: JsonScanner, sink: SpanSink): void {
   const from = scanner.offset;
   scanner.enterObject();
   sink.beginSpan();
-  for (;;) {
-    const key = scanner.nextKey();
-    if (key === undefined) break;
-    const field = FIELDS.get(key);
-    if (field === undefined) {
+  while (scanner.passKey()) {
+    const field = fieldOf(scanner);
+    if (field === -1) {
       sink.exact = false;
       scanner.skipValue();
       continue;
@@ -81,6 +84,18 @@ function decodeSpan(scanner: JsonScanner, sink: SpanSink): void {
   sink.endSpan(sink.exact ? undefined : scanner.bytes.subarray(from, scanner.offset));
 }
 
+/** The field whose key was passed; -1: there is none of this name. */
+function fieldOf(scanner: JsonScanner): number {
+  const { keyStart, keyEnd, offset } = scanner;
+  const field = fieldNamed(scanner.bytes, keyStart + 1, keyEnd - 1);
+  if (field !== -1) return field;
+  // It may have been written with escapes.
+  scanner.offset = keyStart;
+  const named = FIELDS.get(scanner.readString()) ?? -1;
+  scanner.offset = offset;
+  return named;
+}
+
 function readField(scanner: JsonScanner, sink: SpanSink, field: number, type: string): void {
   switch (field) {
     case SERVICE:
@@ -88,8 +103,7 @@ function readField(scanner: JsonScanner, sink: SpanSink, field: number, type: st
     case RESOURCE:
     case TYPE:
       if (type !== 'string') break;
-      sink.setText(field, scanner.readString());
-      if (!scanner.stringExact) sink.exact = false;
+      readText(scanner, sink, field);
       return;
     case TRACE_ID:
     case SPAN_ID:
@@ -114,7 +128,22 @@ function readField(scanner: JsonScanner, sink: SpanSink, field: number, type: st
   scanner.skipValue();
 }
 
+function readText(scanner: JsonScanner, sink: SpanSink, field: number): void {
+  const start = scanner.offset + 1;
+  if (scanner.passString() === 0) {
+    sink.setTextBytes(field, scanner.bytes, start, scanner.offset - 1);
+    return;
+  }
+  scanner.offset = start - 1;
+  sink.setText(field, scanner.readString());
+  if (!scanner.stringExact) sink.exact = false;
+}
+
 function readInteger(scanner: JsonScanner, sink: SpanSink, field: number, type: string): void {
+  if (passDigits(scanner)) {
+    setInteger(sink, field, digits.low, digits.high, false);
+    return;
+  }
   const slice = scanner.sliceValue();
   let text = slice.toString('latin1', 0, slice.length);
   if (type === 'string') {
@@ -123,33 +152,66 @@ function readInteger(scanner: JsonScanner, sink: SpanSink, field: number, type: 
     text = text.slice(1, -1);
   }
   const isInteger = INTEGER.test(text);
-  if (!isInteger || text === '-0') {
+  if (!isInteger || text === '-0' || text.length > 20) {
     sink.exact = false;
     return;
   }
-  const negative = text.startsWith('-');
-  let low: number;
-  let high: number;
-  if (text.length <= 15) {
-    const value = Number(text);
-    low = value >>> 0;
-    high = Math.floor(value / TWO_32) >>> 0;
-  } else {
-    if (text.length > 20) {
-      sink.exact = false;
-      return;
-    }
-    const value = BigInt(text);
-    if (value >= 1n << 64n || value < -(1n << 63n)) {
-      sink.exact = false;
-      return;
-    }
-    low = Number(BigInt.asUintN(32, value));
-    high = Number(BigInt.asUintN(32, value >> 32n));
+  const value = BigInt(text);
+  if (value >= 1n << 64n || value < -(1n << 63n)) {
+    sink.exact = false;
+    return;
   }
+  const low = Number(BigInt.asUintN(32, value));
+  const high = Number(BigInt.asUintN(32, value >> 32n));
+  setInteger(sink, field, low, high, text.startsWith('-'));
+}
+
+function setInteger(sink: SpanSink, field: number, low: number, high: number, negative: boolean): void {
   if (field === ERROR) sink.setError(low, high, negative);
   else if (field === START || field === DURATION) sink.setLong(field, low, high, negative);
   else sink.setId(field, low, high, negative);
+}
+
+/** After `passDigits`: the number as unsigned halves. */
+const digits = { low: 0, high: 0 };
+/** As many as an unsigned 64-bit number has. */
+const DIGITS_MAX = 20;
+const FIRST_DIGITS_MAX = 9;
+
+/** Passes a whole number of digits alone, up to 20 of them, no zero in front, with a comma or brace behind, below 2^64. False: the cursor did not move. */
+function passDigits(scanner: JsonScanner): boolean {
+  const { bytes, offset } = scanner;
+  // Zero is the one number that begins with it.
+  const stop = Math.min(scanner.end - 1, bytes[offset] === 0x30 ? offset + 1 : offset + DIGITS_MAX);
+  let at = offset;
+  let first = 0;
+  let c = bytes[at]!;
+  for (
+    const middle = Math.min(stop, offset + FIRST_DIGITS_MAX);
+    at < middle && c >= 0x30 && c <= 0x39;
+    c = bytes[++at]!
+  )
+    first = first * 10 + (c - 0x30);
+  let second = 0;
+  let scale = 1;
+  for (; at < stop && c >= 0x30 && c <= 0x39; c = bytes[++at]!) {
+    second = second * 10 + (c - 0x30);
+    scale *= 10;
+  }
+  if (at === offset || (c !== COMMA && c !== CLOSE_BRACE)) return false;
+  // first × scale + second, in parts that are exact: first is below 2^30, scale at most 10^11, below 2^37.
+  const scaleHigh = Math.floor(scale / TWO_17);
+  const scaleLow = scale - scaleHigh * TWO_17;
+  const middle = first * scaleHigh;
+  const middleHigh = Math.floor(middle / TWO_15);
+  const low = first * scaleLow + (middle - middleHigh * TWO_15) * TWO_17 + second;
+  const carry = Math.floor(low / TWO_32);
+  const high = middleHigh + carry;
+  if (high >= TWO_32) return false;
+  scanner.offset = at;
+  digits.low = low - carry * TWO_32;
+  digits.high = high;
+  return true;
 }
 
 function readObject(scanner: JsonScanner, sink: SpanSink, field: number): void {

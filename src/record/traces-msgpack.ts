@@ -4,6 +4,8 @@
  * any field. What is not an array of arrays of maps is still msgpack: the odd piece is kept as an opaque row.
  */
 import { type MsgpackReader, msgpackValueToJson } from '../wire/msgpack.ts';
+import type { KnownMap } from './known-maps.ts';
+import { equals, fieldNamed } from './traces-field-names.ts';
 import {
   type ContainerColumn,
   DURATION,
@@ -15,10 +17,7 @@ import {
   PARENT_ID,
   RESOURCE,
   SERVICE,
-  SPAN_EVENTS,
-  SPAN_FIELDS,
   SPAN_ID,
-  SPAN_LINKS,
   type SpanSink,
   START,
   TRACE_ID,
@@ -26,50 +25,12 @@ import {
   TYPE,
 } from './traces-sink.ts';
 
-const NAMES = SPAN_FIELDS.map((name) => Buffer.from(name));
 const TRACE_ID_HIGH_BYTES = Buffer.from(TRACE_ID_HIGH_KEY);
 const OPEN_BRACE = 0x7b;
 const CLOSE_BRACE = 0x7d;
+const COMMA = 0x2c;
 /** msgpack's empty array. */
 const EMPTY_ARRAY = Buffer.from([0x90]);
-
-export function equals(bytes: Buffer, start: number, stop: number, name: Buffer): boolean {
-  if (stop - start !== name.length) return false;
-  for (let i = 0; i < name.length; i++) if (bytes[start + i] !== name[i]) return false;
-  return true;
-}
-
-/** Index of the span field named bytes[start, stop); −1 when there is none of this name. */
-function fieldOf(bytes: Buffer, start: number, stop: number): number {
-  let field: number;
-  const first = bytes[start];
-  switch (stop - start) {
-    case 4:
-      field = first === 0x6d ? META : first === 0x6e ? NAME : TYPE;
-      break;
-    case 5:
-      field = first === 0x73 ? START : ERROR;
-      break;
-    case 7:
-      field = first === 0x6d ? METRICS : bytes[start + 1] === 0x70 ? SPAN_ID : SERVICE;
-      break;
-    case 8:
-      field = first === 0x74 ? TRACE_ID : first === 0x64 ? DURATION : RESOURCE;
-      break;
-    case 9:
-      field = PARENT_ID;
-      break;
-    case 10:
-      field = SPAN_LINKS;
-      break;
-    case 11:
-      field = first === 0x6d ? META_STRUCT : SPAN_EVENTS;
-      break;
-    default:
-      return -1;
-  }
-  return equals(bytes, start, stop, NAMES[field]!) ? field : -1;
-}
 
 /** A v0.3/v0.4 body; the cursor moves behind it. */
 export function decodeV04(reader: MsgpackReader, sink: SpanSink): void {
@@ -115,7 +76,7 @@ function decodeSpan(reader: MsgpackReader, sink: SpanSink): void {
   sink.beginSpan();
   for (let i = 0; i < pairs; i++) {
     let field = -1;
-    if (reader.passString()) field = fieldOf(reader.bytes, reader.start, reader.stop);
+    if (reader.passString()) field = fieldNamed(reader.bytes, reader.start, reader.stop);
     else reader.skip();
     if (field < 0) {
       sink.exact = false;
@@ -189,39 +150,85 @@ function passOdd(reader: MsgpackReader, sink: SpanSink): void {
   reader.skip();
 }
 
-function readMap(
-  reader: MsgpackReader,
-  sink: SpanSink,
-  field: number,
-  writeValue: (reader: MsgpackReader, sink: SpanSink, isTraceIdHigh: boolean) => void,
-): void {
+type WriteValue = (reader: MsgpackReader, sink: SpanSink, isTraceIdHigh: boolean) => void;
+
+function readMap(reader: MsgpackReader, sink: SpanSink, field: number, writeValue: WriteValue): void {
   const pairs = reader.enterMap();
   if (pairs === undefined) {
     passOdd(reader, sink);
     return;
   }
-  const text = sink.text;
+  const { text, maps } = sink;
   const bytes = reader.bytes;
+  const hint = sink.mapHint(field);
+  const known = maps.at(hint);
+  if (known !== undefined && known.count === pairs && readKnownMap(reader, sink, field, known, writeValue)) return;
   const wantsHigh = field === META && sink.wantsTraceIdHigh;
+  const { draft } = maps;
+  draft.begin(reader.offset);
   text.begin();
   text.beginKeys();
   text.byte(OPEN_BRACE);
   for (let i = 0; i < pairs; i++) {
     if (i > 0) text.comma();
-    let isTraceIdHigh = false;
+    let isHigh = false;
+    let start = 0;
+    let stop = 0;
     if (reader.passString()) {
-      const { start, stop } = reader;
+      ({ start, stop } = reader);
       if (!text.string(bytes, start, stop) || !text.isNewKey(bytes, start, stop)) sink.exact = false;
-      isTraceIdHigh = wantsHigh && equals(bytes, start, stop, TRACE_ID_HIGH_BYTES);
+      isHigh = field === META && equals(bytes, start, stop, TRACE_ID_HIGH_BYTES);
     } else {
       sink.exact = false;
       text.json(JSON.stringify(msgpackValueToJson(reader).text));
     }
     text.colon();
-    writeValue(reader, sink, isTraceIdHigh);
+    const isHighText = isHigh && reader.type() === 'string';
+    writeValue(reader, sink, isHigh && wantsHigh);
+    if (isHighText) draft.setHigh(i, reader.start, reader.stop);
+    draft.add(start, stop, reader.offset, text.length);
   }
   text.byte(CLOSE_BRACE);
-  sink.takeJson(field);
+  const id = sink.takeJson(field);
+  if (sink.exact && pairs > 0 && sink.keepsMaps) maps.keep(hint, text, id);
+}
+
+/** Reads a map with the keys of `known`, of which only what differs is looked at. False, the cursor unmoved: its keys are others. */
+function readKnownMap(
+  reader: MsgpackReader,
+  sink: SpanSink,
+  field: number,
+  known: KnownMap,
+  writeValue: WriteValue,
+): boolean {
+  const { text, maps } = sink;
+  const { bytes, view, end, offset: from } = reader;
+  const { count } = known;
+  const wasExact = sink.exact;
+  let highStart = -1;
+  let others = 0;
+  text.begin();
+  for (let entry = 0; entry < count; entry++) {
+    entry = maps.pass(known, entry, view, bytes, reader.offset, end, text);
+    reader.offset = maps.offset;
+    if (maps.highStart !== -1) highStart = maps.highStart;
+    if (entry === count) break;
+    if (!reader.passString() || !known.hasKey(entry, bytes, reader.start, reader.stop)) {
+      reader.offset = from;
+      sink.exact = wasExact;
+      return false;
+    }
+    others += 1;
+    text.byte(entry === 0 ? OPEN_BRACE : COMMA);
+    text.string(bytes, reader.start, reader.stop);
+    text.colon();
+    writeValue(reader, sink, entry === known.highEntry && sink.wantsTraceIdHigh);
+  }
+  sink.takeMapLike(known, field, others);
+  if (highStart !== -1 && sink.wantsTraceIdHigh) {
+    sink.setTraceIdHigh(bytes.toString('latin1', highStart, highStart + known.highStop - known.highStart));
+  }
+  return true;
 }
 
 function writeMetaValue(reader: MsgpackReader, sink: SpanSink, isTraceIdHigh: boolean): void {

@@ -3,7 +3,8 @@
  * from the body; links and events, which are rare, through the table of their fields.
  */
 import { FIXED64, LENGTH_DELIMITED, type ProtobufReader, VARINT } from '../wire/protobuf.ts';
-import { equals } from './traces-msgpack.ts';
+import type { KnownMap } from './known-maps.ts';
+import { equals } from './traces-field-names.ts';
 import { type Exactness, messageToJson, type ProtoFields, SPAN_EVENT, SPAN_LINK } from './traces-proto-schema.ts';
 import {
   DURATION,
@@ -26,6 +27,9 @@ import {
 } from './traces-sink.ts';
 
 const bytesTag = (field: number): number => (field << 3) | LENGTH_DELIMITED;
+const OPEN_BRACE = 0x7b;
+const CLOSE_BRACE = 0x7d;
+const COMMA = 0x2c;
 const TRACE_ID_HIGH_BYTES = Buffer.from(TRACE_ID_HIGH_KEY);
 
 /** Span field by protobuf number 1–15. */
@@ -54,6 +58,9 @@ export class SpanDecoder {
   readonly #sink: SpanSink;
   /** The varint read last, as unsigned halves. */
   readonly #halves = { low: 0, high: 0 };
+
+  /** Of the map's entry read last. */
+  readonly #place = { keyStart: 0, keyStop: 0, valueStart: 0, valueStop: 0 };
 
   constructor(reader: ProtobufReader, sink: SpanSink) {
     this.#reader = reader;
@@ -134,20 +141,84 @@ export class SpanDecoder {
 
   /** All entries of a map that stand together; entries further on make the span inexact (`meet`). */
   #map(field: number, tag: number): void {
-    const { text } = this.#sink;
+    const reader = this.#reader;
+    const sink = this.#sink;
+    const { text, maps } = sink;
+    const hint = sink.mapHint(field);
+    const known = maps.at(hint);
+    if (known !== undefined && this.#knownMap(field, tag, known)) return;
+    const { draft } = maps;
+    const wantsHigh = field === META && sink.wantsTraceIdHigh;
+    draft.begin(reader.offset);
     text.begin();
     text.beginKeys();
-    text.byte(0x7b);
-    let isFirst = true;
+    let count = 0;
     do {
-      if (!isFirst) text.comma();
-      isFirst = false;
+      text.byte(count === 0 ? OPEN_BRACE : COMMA);
       this.#entry(field);
+      const { keyStart, keyStop, valueStart, valueStop } = this.#place;
+      if (!text.isNewKey(reader.buffer, keyStart, keyStop)) sink.exact = false;
+      if (field === META && equals(reader.buffer, keyStart, keyStop, TRACE_ID_HIGH_BYTES)) {
+        draft.setHigh(count, valueStart, valueStop);
+        if (wantsHigh) this.#setTraceIdHigh(valueStart, valueStop);
+      }
+      draft.add(keyStart, keyStop, reader.offset, text.length);
+      count += 1;
     } while (this.#follows(tag));
-    text.byte(0x7d);
-    this.#sink.takeJson(field);
+    text.byte(CLOSE_BRACE);
+    const id = sink.takeJson(field);
+    if (sink.exact && sink.keepsMaps) maps.keep(hint, text, id);
   }
 
+  /** Reads a map with the keys of `known`, of which only what differs is looked at. False, the cursor unmoved: its keys are others. */
+  #knownMap(field: number, tag: number, known: KnownMap): boolean {
+    const reader = this.#reader;
+    const sink = this.#sink;
+    const { text, maps } = sink;
+    const { buffer, view, end, offset: from } = reader;
+    const { count } = known;
+    const wasExact = sink.exact;
+    let highStart = -1;
+    let highStop = -1;
+    let others = 0;
+    let isAlike = true;
+    text.begin();
+    for (let entry = 0; entry < count; entry++) {
+      entry = maps.pass(known, entry, view, buffer, reader.offset, end, text);
+      reader.offset = maps.offset;
+      if (maps.highStart !== -1) {
+        highStart = maps.highStart;
+        highStop = highStart + known.highStop - known.highStart;
+      }
+      if (entry === count) break;
+      isAlike = entry === 0 || this.#follows(tag);
+      if (!isAlike) break;
+      others += 1;
+      text.byte(entry === 0 ? OPEN_BRACE : COMMA);
+      this.#entry(field);
+      const place = this.#place;
+      isAlike = known.hasKey(entry, buffer, place.keyStart, place.keyStop);
+      if (!isAlike) break;
+      if (entry === known.highEntry) {
+        highStart = place.valueStart;
+        highStop = place.valueStop;
+      }
+    }
+    if (!isAlike || (!reader.done() && buffer[reader.offset] === tag)) {
+      reader.offset = from;
+      sink.exact = wasExact;
+      return false;
+    }
+    sink.takeMapLike(known, field, others);
+    if (highStart !== -1 && sink.wantsTraceIdHigh) this.#setTraceIdHigh(highStart, highStop);
+    return true;
+  }
+
+  #setTraceIdHigh(start: number, stop: number): void {
+    this.#sink.setTraceIdHigh(this.#reader.buffer.toString('latin1', start, stop));
+  }
+
+  /** Writes a map's entry, whose key and value then lie at `#place`. */
   #entry(field: number): void {
     const reader = this.#reader;
     const sink = this.#sink;
@@ -185,21 +256,20 @@ export class SpanDecoder {
     if (keyStop < 0) keyStop = keyStart;
     const { buffer } = reader;
     const { text } = sink;
-    if (!text.string(buffer, keyStart, keyStop) || !text.isNewKey(buffer, keyStart, keyStop)) sink.exact = false;
+    if (!text.string(buffer, keyStart, keyStop)) sink.exact = false;
     text.colon();
     if (field === METRICS) {
-      if (!text.double(valueStop < 0 ? 0 : buffer.readDoubleLE(valueStart))) sink.exact = false;
-      return;
+      if (!text.double(valueStop < 0 ? 0 : reader.view.getFloat64(valueStart, true))) sink.exact = false;
+    } else {
+      if (valueStop < 0) valueStop = valueStart;
+      if (field === META_STRUCT) text.base64(buffer, valueStart, valueStop);
+      else if (!text.string(buffer, valueStart, valueStop)) sink.exact = false;
     }
-    if (valueStop < 0) valueStop = valueStart;
-    if (field === META_STRUCT) {
-      text.base64(buffer, valueStart, valueStop);
-      return;
-    }
-    if (!text.string(buffer, valueStart, valueStop)) sink.exact = false;
-    if (sink.wantsTraceIdHigh && equals(buffer, keyStart, keyStop, TRACE_ID_HIGH_BYTES)) {
-      sink.setTraceIdHigh(buffer.toString('latin1', valueStart, valueStop));
-    }
+    const place = this.#place;
+    place.keyStart = keyStart;
+    place.keyStop = keyStop;
+    place.valueStart = valueStart;
+    place.valueStop = valueStop;
   }
 
   #list(field: number, tag: number, fields: ProtoFields): void {

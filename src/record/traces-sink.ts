@@ -11,8 +11,10 @@ import { ROWS_PER_ENVELOPE_MAX } from '../core/limits.ts';
 import { BatchBuilder } from './batch-builder.ts';
 import type { Int32Writer, Int64Writer, StringWriter } from './column-writers.ts';
 import type { DecodeResult } from './decoder.ts';
+import { type KnownMap, KnownMaps } from './known-maps.ts';
 import { SIGNAL_COLUMNS } from './schema.ts';
 import { JsonText } from './traces-text.ts';
+import { TextColumn } from './traces-text-column.ts';
 
 /** A span's fields by index, named as v0.4 names them; `LETTERS[i]` stands for field i in a shape. */
 export const SPAN_FIELDS = [
@@ -52,12 +54,12 @@ export const SPAN_EVENTS = 14;
 
 /** The meta key (of the first span of a chunk) that holds the high 64 bits of the trace id. */
 export const TRACE_ID_HIGH_KEY = '_dd.p.tid';
+const CLOSE_BRACE = 0x7d;
 const TRACE_ID_HIGH = /^[0-9a-fA-F]{16}$/;
 
 /** Shapes repeat; texts up to this length are looked up, so that equal ones are kept once. */
 const INTERNED_BYTES_MAX = 256;
 const SHAPE_BYTES_MAX = 2 * SPAN_FIELDS.length + 3;
-const CACHE_SLOTS = 128;
 
 /** The body has more rows than ROWS_PER_ENVELOPE_MAX: it is kept whole. Caught at the decoders' edge. */
 export class TooManyRows extends Error {}
@@ -74,61 +76,18 @@ const CONTAINER_COLUMNS: readonly ContainerColumn[] = [
   'runtime_id',
 ];
 
-/** A string column whose texts are found by their bytes in the body, without making a string of known ones. */
-class TextColumn {
-  readonly writer: StringWriter;
-  /** Per slot: hash, start, length and id of the text seen last. */
-  readonly #slots = new Uint32Array(CACHE_SLOTS * 4);
-
-  constructor(writer: StringWriter) {
-    this.writer = writer;
-  }
-
-  /** Id of the text bytes[start, stop); undefined when it is not UTF-8. `bytes` must be the same in every call. */
-  idOf(bytes: Buffer, start: number, stop: number): number | undefined {
-    // Never 0 for the empty text, so that an unused slot matches nothing.
-    let hash = 0x811c9dc5 ^ (stop - start);
-    let bits = 0;
-    for (let i = start; i < stop; i++) {
-      const c = bytes[i]!;
-      bits |= c;
-      hash = Math.imul(hash ^ c, 0x01000193);
-    }
-    hash = (hash ^ (hash >>> 15)) >>> 0;
-    const slots = this.#slots;
-    const slot = (hash & (CACHE_SLOTS - 1)) * 4;
-    if (
-      slots[slot] === hash &&
-      slots[slot + 2] === stop - start &&
-      isSame(bytes, start, slots[slot + 1]!, stop - start)
-    ) {
-      return slots[slot + 3];
-    }
-    if (bits >= 0x80 && !isUtf8(bytes.subarray(start, stop))) return undefined;
-    const id = this.writer.intern(
-      bits < 0x80 ? bytes.toString('latin1', start, stop) : bytes.toString('utf8', start, stop),
-    );
-    slots[slot] = hash;
-    slots[slot + 1] = start;
-    slots[slot + 2] = stop - start;
-    slots[slot + 3] = id;
-    return id;
-  }
-}
-
-function isSame(bytes: Buffer, a: number, b: number, length: number): boolean {
-  for (let i = 0; i < length; i++) if (bytes[a + i] !== bytes[b + i]) return false;
-  return true;
-}
-
 export class SpanSink {
   readonly text = new JsonText();
+  /** Maps of this body. */
+  readonly maps = new KnownMaps();
   /** Spans, and what stood in the place of spans. */
   itemCount = 0;
   opaqueCount = 0;
   /** False: the columns cannot give the span back, `endSpan` needs its bytes. */
   exact = true;
   readonly #builder = new BatchBuilder(SIGNAL_COLUMNS.traces);
+  /** Ids of the texts that came last, by field. */
+  readonly #textIds: number[] = new Array<number>(SPAN_FIELDS.length).fill(0);
   readonly #texts: (TextColumn | undefined)[];
   readonly #jsons: (StringWriter | undefined)[];
   readonly #time: Int64Writer;
@@ -258,6 +217,7 @@ export class SpanSink {
       column.writer.set(this.row, bytes.toString('utf8', start, stop));
     } else {
       column.writer.setId(this.row, id);
+      this.#textIds[field] = id;
     }
   }
 
@@ -292,11 +252,35 @@ export class SpanSink {
     this.#filled |= 1 << ERROR;
   }
 
-  /** A JSON field from what `text` holds now. */
-  takeJson(field: number): void {
+  /** A JSON field from what `text` holds now. Returns the id of the text where equal ones have the same, else -1. */
+  takeJson(field: number): number {
     const writer = this.#jsons[field]!;
-    if (this.text.length <= INTERNED_BYTES_MAX) writer.set(this.row, this.text.takeText());
-    else writer.setBytes(this.row, this.text.takeBytes());
+    const isLookedUp = this.text.length <= INTERNED_BYTES_MAX;
+    const id = isLookedUp ? writer.intern(this.text.takeText()) : writer.add(this.text.takeBytes());
+    writer.setId(this.row, id);
+    return isLookedUp ? id : -1;
+  }
+
+  /** A JSON field from a map with the keys of `map` and so many `others` for values; of those, `text` holds all but the closing brace. */
+  takeMapLike(map: KnownMap, field: number, others: number): void {
+    if (others === 0) {
+      const writer = this.#jsons[field]!;
+      writer.setId(this.row, map.id === -1 ? writer.add(map.json.subarray(map.jsonStart, map.jsonEnd)) : map.id);
+      return;
+    }
+    this.text.byte(CLOSE_BRACE);
+    this.takeJson(field);
+    if (others * 2 > map.count) this.maps.forget(this.mapHint(field));
+  }
+
+  /** By which a span's maps are kept: spans of one service and name mostly have maps that are alike. */
+  mapHint(field: number): number {
+    return this.#textIds[SERVICE]! * 5 + this.#textIds[NAME]! * 2 + field;
+  }
+
+  /** A body's first spans may be its only ones: their maps are not kept. */
+  get keepsMaps(): boolean {
+    return this.itemCount > 0;
   }
 
   /** A JSON field from bytes that are JSON already and stay unchanged. Not UTF-8: inexact and left out. */

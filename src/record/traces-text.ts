@@ -1,9 +1,10 @@
 /**
- * JSON text written as bytes, straight from the bytes of the body: no string is made on the way. Texts lie in arenas that
- * are never overwritten, so that a finished text may be kept as a view until the batch is built.
+ * JSON text written as bytes, straight from the bytes of the body: no string is made on the way. Each text is written over the one before,
+ * unless that is kept.
  */
 import { isUtf8 } from 'node:buffer';
 import { textOfDouble } from '../wire/json-number.ts';
+import { stopsIn } from '../wire/json-scanner.ts';
 
 const ARENA_BYTES_AT_FIRST = 2 * 1024;
 const ARENA_BYTES_MAX = 1024 * 1024;
@@ -18,6 +19,10 @@ const BACKSLASH = 0x5c;
 
 export class JsonText {
   #arena: Buffer = Buffer.allocUnsafeSlow(ARENA_BYTES_AT_FIRST);
+  #view = viewOf(this.#arena);
+  /** What texts were read from last, and a view of it. */
+  #source: Buffer | undefined;
+  #sourceView = this.#view;
   #start = 0;
   #at = 0;
   /** The text is ASCII so far. */
@@ -45,6 +50,7 @@ export class JsonText {
     const arena = Buffer.allocUnsafeSlow(wanted);
     arena.set(this.#arena.subarray(this.#start, this.#at));
     this.#arena = arena;
+    this.#view = viewOf(arena);
     this.#start = 0;
     this.#at = written;
   }
@@ -102,13 +108,30 @@ export class JsonText {
 
   /** The UTF-8 text bytes[start, stop), quoted and escaped. False: it is not UTF-8; what is not, is written as U+FFFD. */
   string(bytes: Buffer, start: number, stop: number): boolean {
-    this.#reserve(stop - start + 2);
+    // Four bytes are written at once.
+    this.#reserve(stop - start + 5);
     const arena = this.#arena;
     const from = this.#at;
     let at = from;
     let bits = 0;
     arena[at++] = QUOTE;
-    for (let i = start; i < stop; i++) {
+    if (bytes !== this.#source) {
+      this.#source = bytes;
+      this.#sourceView = viewOf(bytes);
+    }
+    const sourceView = this.#sourceView;
+    const view = this.#view;
+    let i = start;
+    let words = 0;
+    for (const last = stop - 4; i <= last; i += 4) {
+      const word = sourceView.getInt32(i, true);
+      if (stopsIn(word) !== 0) break;
+      words |= word;
+      view.setInt32(at, word, true);
+      at += 4;
+    }
+    if ((words & 0x80808080) !== 0) bits = 0x80;
+    for (; i < stop; i++) {
       const c = bytes[i]!;
       if (c < 0x20 || c === QUOTE || c === BACKSLASH) {
         this.#at = at;
@@ -181,6 +204,28 @@ export class JsonText {
     return true;
   }
 
+  /** JSON that was written before, source[from, to). */
+  copy(source: Buffer, from: number, to: number): void {
+    this.#reserve(to - from);
+    this.#at += source.copy(this.#arena, this.#at, from, to);
+  }
+
+  /** Where texts lie, and where the one at hand ends. */
+  get arena(): Buffer {
+    return this.#arena;
+  }
+
+  get end(): number {
+    return this.#at;
+  }
+
+  /** The text at hand stays where it is, for good; returns where it begins. */
+  keep(): number {
+    const start = this.#start;
+    this.#start = this.#at;
+    return start;
+  }
+
   get length(): number {
     return this.#at - this.#start;
   }
@@ -192,10 +237,12 @@ export class JsonText {
       : this.#arena.toString('utf8', this.#start, this.#at);
   }
 
-  /** The text's bytes, which stay as they are for good. */
+  /** The text's bytes; the next text overwrites them. */
   takeBytes(): Buffer {
-    const bytes = this.#arena.subarray(this.#start, this.#at);
-    this.#start = this.#at;
-    return bytes;
+    return this.#arena.subarray(this.#start, this.#at);
   }
+}
+
+function viewOf(bytes: Buffer): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }

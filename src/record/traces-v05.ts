@@ -7,7 +7,8 @@
  */
 import { ROWS_PER_ENVELOPE_MAX } from '../core/limits.ts';
 import type { MsgpackReader } from '../wire/msgpack.ts';
-import { emptyChunks, equals, readField } from './traces-msgpack.ts';
+import { equals } from './traces-field-names.ts';
+import { emptyChunks, readField } from './traces-msgpack.ts';
 import { META, METRICS, SPAN_FIELDS, type SpanSink, TooManyRows, TRACE_ID_HIGH_KEY } from './traces-sink.ts';
 
 const ELEMENTS = 12;

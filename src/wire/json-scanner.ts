@@ -7,6 +7,7 @@
 import { isUtf8 } from 'node:buffer';
 import { NESTING_MAX } from '../core/limits.ts';
 import { isExactDouble } from './json-number.ts';
+import { sameBytes } from './same-bytes.ts';
 
 export class JsonSyntaxError extends Error {
   readonly offset: number;
@@ -30,6 +31,12 @@ const COMMA = 0x2c;
 const COLON = 0x3a;
 const MINUS = 0x2d;
 
+/** Bits of a level: an element has been seen, so that a comma must come next; the container is an object. */
+const SEEN = 1;
+const IS_OBJECT = 2;
+/** As many as make no buffer of their own. */
+const LEVELS_AT_FIRST = 64;
+
 const fatalUtf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 export class JsonScanner {
@@ -43,15 +50,19 @@ export class JsonScanner {
   /** After `passKey`: where the key lies. */
   keyStart = 0;
   keyEnd = 0;
-  readonly #end: number;
+  /** Of the same bytes, for reading several at once. */
+  readonly view: DataView;
+  /** Where the document ends. */
+  readonly end: number;
   #depth = 0;
-  /** At depth d: an element has been seen, so that a comma must come next. */
-  readonly #seen = new Uint8Array(NESTING_MAX + 2);
+  /** At depth d: SEEN, IS_OBJECT. */
+  #levels = new Uint8Array(LEVELS_AT_FIRST);
 
   constructor(bytes: Uint8Array, start = 0, end = bytes.byteLength) {
     this.bytes = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     this.offset = start;
-    this.#end = end;
+    this.end = end;
     // A byte order mark is not JSON, but some senders write one and every parser skips it.
     if (start === 0 && end >= 3 && bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf) this.offset = 3;
   }
@@ -63,7 +74,7 @@ export class JsonScanner {
   skipSpace(): void {
     const bytes = this.bytes;
     let at = this.offset;
-    while (at < this.#end) {
+    while (at < this.end) {
       const c = bytes[at]!;
       if (c !== 0x20 && c !== 0x0a && c !== 0x0d && c !== 0x09) break;
       at += 1;
@@ -74,7 +85,7 @@ export class JsonScanner {
   /** Type of the value at the cursor, after white space. */
   type(): JsonType {
     this.skipSpace();
-    if (this.offset >= this.#end) this.fail('unexpected end of JSON');
+    if (this.offset >= this.end) this.fail('unexpected end of JSON');
     const c = this.bytes[this.offset]!;
     if (c === QUOTE) return 'string';
     if (c === OPEN_BRACE) return 'object';
@@ -88,7 +99,7 @@ export class JsonScanner {
   /** True when only white space is left; else the document has trailing content. */
   atEnd(): boolean {
     this.skipSpace();
-    return this.offset >= this.#end;
+    return this.offset >= this.end;
   }
 
   enterObject(): void {
@@ -101,21 +112,28 @@ export class JsonScanner {
 
   #enter(open: number, what: string): void {
     this.skipSpace();
-    if (this.bytes[this.offset] !== open || this.offset >= this.#end) this.fail(`expected ${what}`);
+    if (this.bytes[this.offset] !== open || this.offset >= this.end) this.fail(`expected ${what}`);
     this.offset += 1;
     this.#depth += 1;
     if (this.#depth > NESTING_MAX) this.fail(`nested deeper than ${NESTING_MAX}`);
-    this.#seen[this.#depth] = 0;
+    if (this.#depth === this.#levels.length) this.#addLevels();
+    this.#levels[this.#depth] = open === OPEN_BRACE ? IS_OBJECT : 0;
+  }
+
+  #addLevels(): void {
+    const levels = new Uint8Array(NESTING_MAX + 1);
+    levels.set(this.#levels);
+    this.#levels = levels;
   }
 
   /** Next key of the object entered last, cursor at its value; undefined at the closing brace, which is consumed. */
   nextKey(): string | undefined {
     if (!this.#nextMember(CLOSE_BRACE, 'an object')) return undefined;
     this.skipSpace();
-    if (this.bytes[this.offset] !== QUOTE || this.offset >= this.#end) this.fail('expected a key');
+    if (this.bytes[this.offset] !== QUOTE || this.offset >= this.end) this.fail('expected a key');
     const key = this.readString();
     this.skipSpace();
-    if (this.bytes[this.offset] !== COLON || this.offset >= this.#end) this.fail("expected ':'");
+    if (this.bytes[this.offset] !== COLON || this.offset >= this.end) this.fail("expected ':'");
     this.offset += 1;
     this.skipSpace();
     return key;
@@ -125,15 +143,29 @@ export class JsonScanner {
   passKey(): boolean {
     if (!this.#nextMember(CLOSE_BRACE, 'an object')) return false;
     this.skipSpace();
-    if (this.bytes[this.offset] !== QUOTE || this.offset >= this.#end) this.fail('expected a key');
+    if (this.bytes[this.offset] !== QUOTE || this.offset >= this.end) this.fail('expected a key');
     this.keyStart = this.offset;
     this.#passString();
     this.keyEnd = this.offset;
     this.skipSpace();
-    if (this.bytes[this.offset] !== COLON || this.offset >= this.#end) this.fail("expected ':'");
+    if (this.bytes[this.offset] !== COLON || this.offset >= this.end) this.fail("expected ':'");
     this.offset += 1;
     this.skipSpace();
     return true;
+  }
+
+  /** How many bytes from the cursor on are those from `from` on, up to `length`. */
+  sameBytes(from: number, length: number): number {
+    return sameBytes(this.view, this.bytes, from, this.offset, Math.min(length, this.end - this.offset));
+  }
+
+  /**
+   * Instead of `passKey`, after `sameBytes`: moves over bytes that were passed before between a value of an object (or its opening brace)
+   * and the next value, which therefore need no checking. For members behind the first one to members behind the first one only.
+   */
+  passKnownKey(byteLength: number): void {
+    this.#levels[this.#depth] = IS_OBJECT | SEEN;
+    this.offset += byteLength;
   }
 
   /** True: the cursor is at the next element of the array entered last. False: its end was consumed. */
@@ -145,20 +177,21 @@ export class JsonScanner {
 
   #nextMember(close: number, what: string): boolean {
     this.skipSpace();
-    if (this.offset >= this.#end) this.fail(`unexpected end of JSON inside ${what}`);
+    if (this.offset >= this.end) this.fail(`unexpected end of JSON inside ${what}`);
     const c = this.bytes[this.offset]!;
     if (c === close) {
       this.offset += 1;
       this.#depth -= 1;
       return false;
     }
-    if (this.#seen[this.#depth] === 1) {
+    const level = this.#levels[this.#depth]!;
+    if ((level & SEEN) !== 0) {
       if (c !== COMMA) this.fail(`expected ',' in ${what}`);
       this.offset += 1;
       this.skipSpace();
       if (this.bytes[this.offset] === close) this.fail(`',' before the end of ${what}`);
     } else {
-      this.#seen[this.#depth] = 1;
+      this.#levels[this.#depth] = level | SEEN;
     }
     return true;
   }
@@ -178,18 +211,26 @@ export class JsonScanner {
     return text;
   }
 
-  /** Moves over the string at the cursor and checks it. */
-  passString(): void {
-    this.#passString();
+  /** Moves over the string at the cursor and checks it. Returns 0 when its text is the very bytes between the quotes, all of them ASCII. */
+  passString(): number {
+    return this.#passString();
   }
 
   /** Moves over the string at the cursor and checks it; returns what is in it (NON_ASCII, ESCAPED). */
   #passString(): number {
     const bytes = this.bytes;
-    if (bytes[this.offset] !== QUOTE || this.offset >= this.#end) this.fail('expected a string');
+    if (bytes[this.offset] !== QUOTE || this.offset >= this.end) this.fail('expected a string');
     let at = this.offset + 1;
     let flags = 0;
-    const end = this.#end;
+    const end = this.end;
+    const view = this.view;
+    let seen = 0;
+    for (const lastStep = end - 4; at <= lastStep; at += 4) {
+      const word = view.getInt32(at, true);
+      if (stopsIn(word) !== 0) break;
+      seen |= word;
+    }
+    if ((seen & HIGHEST_BITS) !== 0) flags = NON_ASCII;
     while (at < end) {
       const c = bytes[at]!;
       if (c === QUOTE) {
@@ -221,7 +262,7 @@ export class JsonScanner {
       case 0x74:
         return at + 2;
       case 0x75: {
-        if (at + 6 > this.#end) this.fail('unterminated string');
+        if (at + 6 > this.end) this.fail('unterminated string');
         for (let i = at + 2; i < at + 6; i++) {
           const c = this.bytes[i]!;
           const isHex = (c >= 0x30 && c <= 0x39) || (c >= 0x41 && c <= 0x46) || (c >= 0x61 && c <= 0x66);
@@ -255,7 +296,7 @@ export class JsonScanner {
    */
   #readShortNumber(): number | undefined {
     const bytes = this.bytes;
-    const end = this.#end;
+    const end = this.end;
     let at = this.offset;
     const isNegative = bytes[at] === MINUS;
     if (isNegative) at += 1;
@@ -290,7 +331,7 @@ export class JsonScanner {
 
   #passNumber(): void {
     const bytes = this.bytes;
-    const end = this.#end;
+    const end = this.end;
     let at = this.offset;
     if (bytes[at] === MINUS) at += 1;
     const first = at < end ? bytes[at]! : 0;
@@ -313,7 +354,7 @@ export class JsonScanner {
   #passDigits(start: number): number {
     const bytes = this.bytes;
     let at = start;
-    while (at < this.#end) {
+    while (at < this.end) {
       const c = bytes[at]!;
       if (c < 0x30 || c > 0x39) break;
       at += 1;
@@ -333,7 +374,7 @@ export class JsonScanner {
 
   #passWord(word: 'true' | 'false' | 'null'): void {
     const end = this.offset + word.length;
-    if (end > this.#end || this.bytes.toString('latin1', this.offset, end) !== word) this.fail('unexpected word');
+    if (end > this.end || this.bytes.toString('latin1', this.offset, end) !== word) this.fail('unexpected word');
     this.offset = end;
   }
 
@@ -356,31 +397,25 @@ export class JsonScanner {
           break;
         case 'object':
           this.enterObject();
-          this.#seen[this.#depth] = 0;
-          this.#objects[this.#depth] = 1;
           break;
         case 'array':
           this.enterArray();
-          this.#objects[this.#depth] = 0;
           break;
       }
       // Close every container that ends here, then stand at the next value of the innermost open one.
       while (this.#depth > outer) {
-        const more = this.#objects[this.#depth] === 1 ? this.#skipKey() : this.nextElement();
+        const more = (this.#levels[this.#depth]! & IS_OBJECT) !== 0 ? this.#skipKey() : this.nextElement();
         if (more) break;
       }
     } while (this.#depth > outer);
   }
-
-  /** At depth d, inside `skipValue`: the container is an object. */
-  readonly #objects = new Uint8Array(NESTING_MAX + 2);
 
   #skipKey(): boolean {
     if (!this.#nextMember(CLOSE_BRACE, 'an object')) return false;
     this.skipSpace();
     this.#passString();
     this.skipSpace();
-    if (this.bytes[this.offset] !== COLON || this.offset >= this.#end) this.fail("expected ':'");
+    if (this.bytes[this.offset] !== COLON || this.offset >= this.end) this.fail("expected ':'");
     this.offset += 1;
     return true;
   }
@@ -392,6 +427,21 @@ export class JsonScanner {
     this.skipValue();
     return this.bytes.subarray(start, this.offset);
   }
+}
+
+const HIGHEST_BITS = 0x80808080;
+
+/**
+ * Four bytes of a string at once: the highest bit of each that is a quote, a backslash or a control character. The lowest bit set is right;
+ * above it, there may be some too many.
+ */
+export function stopsIn(word: number): number {
+  const quotes = word ^ 0x22222222;
+  const backslashes = word ^ 0x5c5c5c5c;
+  return (
+    (((quotes - 0x01010101) & ~quotes) | ((backslashes - 0x01010101) & ~backslashes) | ((word - 0x20202020) & ~word)) &
+    HIGHEST_BITS
+  );
 }
 
 const SHORT_DIGITS_MAX = 15;

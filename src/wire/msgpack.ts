@@ -57,11 +57,12 @@ export class MsgpackReader {
   extensionType = 0;
   /** After `readString`: false when the bytes are not valid UTF-8. */
   stringExact = true;
-  readonly #view: DataView;
+  /** Of the same bytes. */
+  readonly view: DataView;
 
   constructor(bytes: Uint8Array, start = 0, end = bytes.byteLength) {
     this.bytes = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     this.offset = start;
     this.end = end;
   }
@@ -119,7 +120,7 @@ export class MsgpackReader {
       return true;
     }
     if (marker < 0xcc || marker > 0xd3) return false;
-    const view = this.#view;
+    const view = this.view;
     switch (marker) {
       case 0xcc:
         this.#setUnsigned(view.getUint8(this.#need(at, 1)), 0, at + 1);
@@ -182,12 +183,12 @@ export class MsgpackReader {
     if (marker === 0xcb) {
       const at = this.#need(this.offset + 1, 8);
       this.offset = at + 8;
-      return this.#view.getFloat64(at);
+      return this.view.getFloat64(at);
     }
     if (marker !== 0xca) return undefined;
     const at = this.#need(this.offset + 1, 4);
     this.offset = at + 4;
-    return this.#view.getFloat32(at);
+    return this.view.getFloat32(at);
   }
 
   /** True: a string was passed; its bytes are at [start, stop), not checked to be UTF-8. False: cursor unmoved. */
@@ -197,11 +198,11 @@ export class MsgpackReader {
     if ((marker & 0xe0) === 0xa0) {
       this.#content(at, marker & 0x1f);
     } else if (marker === 0xd9) {
-      this.#content(at + 1, this.#view.getUint8(this.#need(at, 1)));
+      this.#content(at + 1, this.view.getUint8(this.#need(at, 1)));
     } else if (marker === 0xda) {
-      this.#content(at + 2, this.#view.getUint16(this.#need(at, 2)));
+      this.#content(at + 2, this.view.getUint16(this.#need(at, 2)));
     } else if (marker === 0xdb) {
-      this.#content(at + 4, this.#view.getUint32(this.#need(at, 4)));
+      this.#content(at + 4, this.view.getUint32(this.#need(at, 4)));
     } else {
       return false;
     }
@@ -212,9 +213,9 @@ export class MsgpackReader {
   passBinary(): boolean {
     const marker = this.#marker();
     const at = this.offset + 1;
-    if (marker === 0xc4) this.#content(at + 1, this.#view.getUint8(this.#need(at, 1)));
-    else if (marker === 0xc5) this.#content(at + 2, this.#view.getUint16(this.#need(at, 2)));
-    else if (marker === 0xc6) this.#content(at + 4, this.#view.getUint32(this.#need(at, 4)));
+    if (marker === 0xc4) this.#content(at + 1, this.view.getUint8(this.#need(at, 1)));
+    else if (marker === 0xc5) this.#content(at + 2, this.view.getUint16(this.#need(at, 2)));
+    else if (marker === 0xc6) this.#content(at + 4, this.view.getUint32(this.#need(at, 4)));
     else return false;
     return true;
   }
@@ -224,15 +225,15 @@ export class MsgpackReader {
     const marker = this.#marker();
     const at = this.offset + 1;
     if (marker >= 0xd4 && marker <= 0xd8) this.#extension(at, 1 << (marker - 0xd4));
-    else if (marker === 0xc7) this.#extension(at + 1, this.#view.getUint8(this.#need(at, 1)));
-    else if (marker === 0xc8) this.#extension(at + 2, this.#view.getUint16(this.#need(at, 2)));
-    else if (marker === 0xc9) this.#extension(at + 4, this.#view.getUint32(this.#need(at, 4)));
+    else if (marker === 0xc7) this.#extension(at + 1, this.view.getUint8(this.#need(at, 1)));
+    else if (marker === 0xc8) this.#extension(at + 2, this.view.getUint16(this.#need(at, 2)));
+    else if (marker === 0xc9) this.#extension(at + 4, this.view.getUint32(this.#need(at, 4)));
     else return false;
     return true;
   }
 
   #extension(at: number, length: number): void {
-    this.extensionType = this.#view.getInt8(this.#need(at, 1));
+    this.extensionType = this.view.getInt8(this.#need(at, 1));
     this.#content(at + 1, length);
   }
 
@@ -251,10 +252,10 @@ export class MsgpackReader {
       count = marker & 0x0f;
       this.offset = at + 1;
     } else if (marker === 0xdc) {
-      count = this.#view.getUint16(this.#need(at + 1, 2));
+      count = this.view.getUint16(this.#need(at + 1, 2));
       this.offset = at + 3;
     } else if (marker === 0xdd) {
-      count = this.#view.getUint32(this.#need(at + 1, 4));
+      count = this.view.getUint32(this.#need(at + 1, 4));
       this.offset = at + 5;
     } else {
       return undefined;
@@ -272,10 +273,10 @@ export class MsgpackReader {
       count = marker & 0x0f;
       this.offset = at + 1;
     } else if (marker === 0xde) {
-      count = this.#view.getUint16(this.#need(at + 1, 2));
+      count = this.view.getUint16(this.#need(at + 1, 2));
       this.offset = at + 3;
     } else if (marker === 0xdf) {
-      count = this.#view.getUint32(this.#need(at + 1, 4));
+      count = this.view.getUint32(this.#need(at + 1, 4));
       this.offset = at + 5;
     } else {
       return undefined;

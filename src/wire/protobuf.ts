@@ -178,7 +178,8 @@ export class ProtobufReader {
     return start;
   }
 
-  #bits(): DataView {
+  /** Of the same bytes as `buffer`. */
+  get view(): DataView {
     const { buffer, byteOffset, byteLength } = this.buffer;
     this.#view ??= new DataView(buffer, byteOffset, byteLength);
     return this.#view;
@@ -186,22 +187,22 @@ export class ProtobufReader {
 
   double(): number {
     const at = this.#fixed(8);
-    return this.#bits().getFloat64(at, true);
+    return this.view.getFloat64(at, true);
   }
 
   float(): number {
     const at = this.#fixed(4);
-    return this.#bits().getFloat32(at, true);
+    return this.view.getFloat32(at, true);
   }
 
   fixed32(): number {
     const at = this.#fixed(4);
-    return this.#bits().getUint32(at, true);
+    return this.view.getUint32(at, true);
   }
 
   fixed64(): bigint {
     const at = this.#fixed(8);
-    return this.#bits().getBigUint64(at, true);
+    return this.view.getBigUint64(at, true);
   }
 
   /** Passes the length of a length-delimited field; the cursor stands at its content. Returns where that ends. */

@@ -1,10 +1,10 @@
 /** Logs: every body reads back equal, bad bodies are refused with their place, columns show what queries need. */
 import { describe, expect, test } from 'vitest';
-import { ROWS_PER_ENVELOPE_MAX } from '../../src/core/limits.ts';
+import { NESTING_MAX, ROWS_PER_ENVELOPE_MAX } from '../../src/core/limits.ts';
 import { type Random, seededRandom } from '../../src/core/random.ts';
 import type { DecodeResult, Row } from '../../src/record/decoder.ts';
 import { decodeLogs, renderLog } from '../../src/record/logs.ts';
-import { timeOfText } from '../../src/record/logs-time.ts';
+import { TimeReader, timeOfText } from '../../src/record/logs-time.ts';
 import { firstDifference, parseLossless } from '../support/json-value.ts';
 import { itemsOf, rowsOf } from '../support/rows.ts';
 import { jsonObject, jsonSpace, jsonString, jsonValue, pick } from './logs-support.ts';
@@ -143,6 +143,13 @@ describe('bad input', () => {
     }
   });
 
+  test('nested up to the bound', () => {
+    const nested = (depth: number) => `${'{"a":['.repeat(depth / 2)}1,{"b":2}${']}'.repeat(depth / 2)}`;
+    for (const depth of [62, 64, 66, NESTING_MAX - 2]) expectRoundTrip(nested(depth));
+    expect(decode(nested(NESTING_MAX))).toMatchObject({ ok: false, reason: `nested deeper than ${NESTING_MAX}` });
+    expect(decode(`${nested(100).slice(0, -1)},}`)).toMatchObject({ ok: false });
+  });
+
   test.each([
     ['', 0],
     ['[{"message":"a"}', 16],
@@ -255,6 +262,27 @@ describe('columns', () => {
     ['x'.repeat(1000), undefined],
   ])('time text %s', (text, time) => {
     expect(timeOfText(text)).toBe(time);
+  });
+
+  test('times read from bytes are those of the text, or left to it', () => {
+    const reader = new TimeReader();
+    let read = 0;
+    for (let seed = 1; seed <= 20_000; seed++) {
+      const random = seededRandom(seed);
+      let text = new Date(Math.floor(random.next() * 4e12)).toISOString();
+      if (random.next() < 0.3) text = `${text.slice(0, 20)}${Math.floor(random.next() * 1e12)}Z`;
+      if (random.next() < 0.2) text = `${text.slice(0, 19)}Z`;
+      if (random.next() < 0.6) {
+        const at = Math.floor(random.next() * text.length);
+        text = text.slice(0, at) + pick(random, ['0', '3', '6', '9', '.', 'Z', 'x', '']) + text.slice(at + 1);
+      }
+      const bytes = Buffer.from(`"${text}"`);
+      if (!reader.read(bytes, 1, bytes.length)) continue;
+      read += 1;
+      expect([text, reader.timeMs, reader.end]).toEqual([text, timeOfText(text), bytes.length - 1]);
+      expect(reader.read(bytes, 1, bytes.length - 1)).toBe(false);
+    }
+    expect(read).toBeGreaterThan(8000);
   });
 
   test('trace and span ids, from texts, numbers and the nested form; dotted ones win', () => {
