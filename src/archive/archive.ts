@@ -19,6 +19,7 @@ import type { DecodeElsewhere } from '../record/decode-job.ts';
 import { opaqueBatch } from '../record/opaque.ts';
 import { commitPrefix, type DoubtfulEnvelope } from '../store/commit-log.ts';
 import { HashCollector } from '../store/hash-lists.ts';
+import { type Decoded, DecodedAhead } from './decoded-ahead.ts';
 import type { Encoder } from './encoder.ts';
 import { type Cut, type CutStats, type FlushDeps, storeCut, storeHashes, untilStored } from './flush.ts';
 
@@ -46,12 +47,6 @@ export interface OfferedEnvelope {
   head: EnvelopeHead;
   batch: TravellingBatch;
   /** What the batch has reserved in the in-flight budget (`ByteBudget.rounded`); the archive releases it. */
-  reservedBytes: number;
-}
-
-interface Decoded {
-  batch: TravellingBatch;
-  /** Its share of the in-flight budget, in what `ByteBudget.rounded` gives. */
   reservedBytes: number;
 }
 
@@ -155,7 +150,8 @@ export class Archive {
   offer(envelope: OfferedEnvelope): void {
     const { heldBytesMax } = this.#options;
     const held = this.#heldBytes();
-    if (envelope.position >= this.#next && (held + envelope.reservedBytes <= heldBytesMax || held === 0)) {
+    const isNew = envelope.position >= this.#next && !this.#offered.has(envelope.position);
+    if (isNew && (held + envelope.reservedBytes <= heldBytesMax || held === 0)) {
       this.#offered.set(envelope.position, envelope);
       this.#offeredBytes += envelope.reservedBytes;
     } else {
@@ -270,12 +266,23 @@ export class Archive {
       this.#next = end + 1;
       return true;
     }
-    for (const entry of entries) {
-      if (entry.position > end || this.#stopping.signal.aborted) break;
-      const decoded = this.#take(entry.position) ?? (await this.#decodeAgain(entry));
-      if (!decoded) return this.#makeRoom();
-      this.#add(entry.position, entry.head, decoded);
-      if (this.#flushDue() && !this.#repeat) break;
+    const again = new DecodedAhead(entries, end, {
+      isAtHand: (position) => this.#offered.has(position),
+      decode: (entry) => this.#decodeAgain(entry),
+    });
+    try {
+      for (const entry of entries) {
+        if (entry.position > end || this.#stopping.signal.aborted) break;
+        const decoded = this.#take(entry.position) ?? (await again.next(entry));
+        if (!decoded) return await this.#makeRoom();
+        this.#add(entry.position, entry.head, decoded);
+        if (this.#flushDue() && !this.#repeat) break;
+      }
+    } finally {
+      // What is decoded and was not taken is at hand for the next time.
+      for (const { position, head, batch, reservedBytes } of await again.rest()) {
+        this.offer({ position, head, batch, reservedBytes });
+      }
     }
     return true;
   }

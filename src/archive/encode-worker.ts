@@ -3,7 +3,7 @@ import { setPriority } from 'node:os';
 import { parentPort, workerData } from 'node:worker_threads';
 import { createParquetCodec } from '../codec/parquet-codec.ts';
 import type { Position } from '../core/envelope.ts';
-import { WORKER_NICENESS } from '../core/limits.ts';
+import { ENCODE_NICENESS } from '../core/limits.ts';
 import type { DoubtfulEnvelope } from '../store/commit-log.ts';
 import { type AddedEnvelope, type BuildOptions, type BuiltSegment, SegmentBuilder } from './segment-builder.ts';
 
@@ -19,7 +19,7 @@ if (parentPort) {
   const port = parentPort;
   const builder = new SegmentBuilder(createParquetCodec(), workerData as BuildOptions);
   // This thread's alone: where processors are short, callers' sockets come first.
-  setPriority(WORKER_NICENESS);
+  setPriority(ENCODE_NICENESS);
   let running: Generator<BuiltSegment> | undefined;
 
   const step = (): void => {

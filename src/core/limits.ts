@@ -13,6 +13,8 @@ export const ENCODINGS_STACKED_MAX = 4;
 export const ZSTD_WINDOW_LOG_MAX = 25;
 /** Worker threads stand back behind the thread that serves callers. As `nice`. */
 export const WORKER_NICENESS = 5;
+/** An encoder that falls behind decoding costs memory, and what there is no room for is decoded twice: it comes before decoders. */
+export const ENCODE_NICENESS = 1;
 
 /** Rows of one row group of a segment: what a reader must take at once. */
 export const ROW_GROUP_ROWS_MAX = 256 * 1024;
