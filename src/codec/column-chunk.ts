@@ -112,15 +112,20 @@ function writeValues(
     let rowEnd = Math.min(rows, row + PAGE_ROWS_MAX);
     let valueEnd = valueAt;
     const isOnePage = row === 0 && rowEnd === rows && rows - present.nullCount <= values.pageValuesMax;
-    if (isOnePage) valueEnd = rows - present.nullCount;
-    for (let i = isOnePage || isEmpty ? rowEnd : row; i < rowEnd; i++) {
-      if (!present.isPresent || present.isPresent[i] === 1) {
+    if (isOnePage) {
+      valueEnd = rows - present.nullCount;
+    } else if (present.isPresent) {
+      for (let i = row; i < rowEnd; i++) {
+        if (present.isPresent[i] !== 1) continue;
         if (valueEnd - valueAt >= values.pageValuesMax) {
           rowEnd = i;
           break;
         }
         valueEnd += 1;
       }
+    } else if (!isEmpty) {
+      rowEnd = Math.min(rowEnd, row + values.pageValuesMax);
+      valueEnd += rowEnd - row;
     }
     page.clear();
     if (schema.nullable) writeLevels(page, present.isPresent, isEmpty ? 0 : 1, row, rowEnd);

@@ -17,6 +17,7 @@ export function textStatistics(
   for (const id of used) all.add(id);
   const bounds = all.bounds();
   if (!bounds) return {};
+  if (used.length === 1) return { bounds, boundsOf: () => bounds };
   const boundsOf = (start: number, end: number): Bounds | undefined => {
     const some = new Extremes(column);
     const isKnown = new Uint8Array(used.length);

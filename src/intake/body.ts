@@ -67,6 +67,11 @@ export class BodyTurns {
   }
 }
 
+/** Not zeroed: it is cut to what was written into it. */
+function emptyBuffer(bytes: number): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(Buffer.allocUnsafeSlow(bytes).buffer);
+}
+
 export function readBody(
   request: IncomingMessage,
   limits: BodyLimits,
@@ -80,7 +85,7 @@ export function readBody(
   let reservedBytes = length ?? UNKNOWN_LENGTH_BYTES;
   if (!budget.tryReserve(reservedBytes)) return Promise.resolve({ ok: false, kind: 'busy' });
   return new Promise((resolve) => {
-    let buffer = new Uint8Array(reservedBytes);
+    let buffer = emptyBuffer(reservedBytes);
     let filled = 0;
     const finish = (result: BodyRead): void => {
       cancelTimeout();
@@ -109,7 +114,7 @@ export function readBody(
           finish({ ok: false, kind: 'busy' });
           return;
         }
-        const grown = new Uint8Array(capacity);
+        const grown = emptyBuffer(capacity);
         grown.set(buffer.subarray(0, filled));
         letGo(buffer);
         buffer = grown;

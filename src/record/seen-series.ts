@@ -32,6 +32,8 @@ export class SeenItem {
   readonly frame: PointFrame | undefined;
   /** The item that followed it last. */
   next: SeenItem | undefined;
+  /** Number of the table with which it is remembered. */
+  keptWith = 0;
   /** Number of the table, and of the series in it. */
   table: number;
   series: number;
@@ -84,11 +86,12 @@ export class SeenSeries {
   /** Was found here, or as what followed another, and stands in the current table. */
   keep(item: SeenItem): void {
     this.#turn();
-    if (this.#items.get(item.hash) !== item) this.add(item);
+    if (item.keptWith !== this.#table) this.add(item);
   }
 
   add(item: SeenItem): void {
     this.#turn();
+    item.keptWith = this.#table;
     this.#items.set(item.hash, item);
     this.#bytes += item.head.length + item.tail.length;
     if (this.#bytes > REMEMBERED_BYTES_MAX) current?.close();
