@@ -83,6 +83,9 @@ interface OpenCut {
   hashes: HashCollector | undefined;
 }
 
+/** A cut that fills as fast is made at half the size: there is the more room for what comes in while it is stored. */
+const FAST_FILL_MS = 1000;
+
 /** What is beyond counts as heard: an archive is no place for a flood of tiny objects. */
 const DOUBTS_MAX = 256;
 
@@ -309,6 +312,7 @@ export class Archive {
       path: head.path,
       receivedAtMs: head.receivedAtMs,
       keyFingerprint: head.keyFingerprint,
+      isAgain: true,
       ...(this.#busyCount >= BUSY_MAX ? { isOverdue: true as const } : {}),
     });
     if (verdict.ok) {
@@ -378,11 +382,12 @@ export class Archive {
     if (!open || this.#flushing || this.#repeat || this.#failed) return false;
     const { clock, flushAfterMs, flushRawBytesMax, flushRowsMax, heldBytesMax, journal } = this.#options;
     if (this.#roomWanted || (this.#flushWanted && this.#next > journal.usage().end)) return true;
+    const openMs = clock.monotonicMs() - open.openedAtMs;
     return (
       open.rawBytesTotal >= flushRawBytesMax ||
       open.rows >= flushRowsMax ||
-      open.heldBytes >= heldBytesMax / 2 ||
-      clock.monotonicMs() - open.openedAtMs >= flushAfterMs
+      open.heldBytes >= heldBytesMax / (openMs < FAST_FILL_MS ? 4 : 2) ||
+      openMs >= flushAfterMs
     );
   }
 

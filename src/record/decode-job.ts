@@ -16,6 +16,8 @@ export interface DecodeJob {
   keyFingerprint: string;
   /** Was refused for want of memory so often that it must be decoded whatever the in-flight budget says. */
   isOverdue?: true;
+  /** Was accepted before, and is read back by an archive that is behind: half of the decoding is for those. */
+  isAgain?: true;
 }
 
 /** A body and what is in it. Whoever has it lets go of both, and of what is reserved. */

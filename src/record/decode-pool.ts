@@ -39,6 +39,7 @@ export interface DecodePool {
 
 interface Waiting {
   resolve: (verdict: DecodeVerdict) => void;
+  isAgain: boolean;
   /** Kept where a copy was sent, which is reserved until the answer. */
   body: Uint8Array<ArrayBuffer> | undefined;
 }
@@ -51,7 +52,19 @@ interface Lane {
   /** Bodies of `jobs` that go as copies. */
   copies: Uint8Array<ArrayBuffer>[];
   copyBytes: number;
+  /** Of `waiting`, those that are decoded again. */
+  againCount: number;
+  /** New bodies that stand back for an archive that is behind. */
+  standing: { job: DecodeJob; resolve: Waiting['resolve'] }[];
 }
+
+/**
+ * New bodies at a worker once some stand back: about as many as an archive has there itself. Until none stands back any more, as the archive is soon
+ * there with the next ones.
+ */
+const NEW_BESIDE_AGAIN_MAX = 16;
+
+const newAt = (lane: Lane): number => lane.waiting.size - lane.againCount;
 
 /** To copy so much costs less than to hand over a buffer. */
 const COPIED_BYTES_MAX = 16 * 1024;
@@ -70,6 +83,9 @@ export function createDecodePool(options: DecodePoolOptions): DecodePool {
   /** In a row, over all workers. */
   let failedStarts = 0;
   const lanes: Lane[] = [];
+  /** Bodies that are being decoded again, and new ones that stand back for them. */
+  let againCount = 0;
+  let standingCount = 0;
 
   const openLane = (index: number): void => {
     const held = new SharedArrayBuffer(4);
@@ -82,7 +98,8 @@ export function createDecodePool(options: DecodePoolOptions): DecodePool {
       resourceLimits: { maxOldGenerationSizeMb: options.heapMiBMax, maxYoungGenerationSizeMb: WORKER_YOUNG_HEAP_MIB },
       name: `decode-${index}`,
     });
-    const lane: Lane = { worker, waiting: new Map(), jobs: [], copies: [], copyBytes: 0 };
+    const standing = lanes[index]?.standing ?? [];
+    const lane: Lane = { worker, waiting: new Map(), jobs: [], copies: [], copyBytes: 0, againCount: 0, standing };
     lanes[index] = lane;
     let hasStarted = false;
     worker.on('message', (answers: DecodeAnswer[] | typeof STARTED) => {
@@ -95,6 +112,10 @@ export function createDecodePool(options: DecodePoolOptions): DecodePool {
         const waiting = lane.waiting.get(id);
         if (!waiting) continue;
         lane.waiting.delete(id);
+        if (waiting.isAgain) {
+          againCount -= 1;
+          lane.againCount -= 1;
+        }
         if (waiting.body) budget.release(waiting.body.byteLength);
         const body = waiting.body ?? (verdict.ok ? verdict.body : undefined);
         if (!verdict.ok) {
@@ -106,20 +127,26 @@ export function createDecodePool(options: DecodePoolOptions): DecodePool {
           throw new Error('BUG: a decoded body did not come back');
         }
       }
+      letStandingIn(lane);
     });
     worker.on('error', (error) => log.error({ err: error, worker: index }, 'decode worker failed'));
     worker.on('exit', (code) => {
-      for (const { resolve, body } of lane.waiting.values()) {
+      for (const { resolve, body, isAgain } of lane.waiting.values()) {
+        if (isAgain) againCount -= 1;
         if (body) budget.release(body.byteLength);
         resolve(LOST);
       }
       lane.waiting.clear();
       budget.releaseHeld(held);
-      if (closing) return;
+      if (closing) {
+        for (const { resolve } of lane.standing.splice(0)) resolve(LOST);
+        return;
+      }
       failedStarts += hasStarted ? 0 : 1;
       assert(failedStarts < FAILED_STARTS_MAX, 'decode workers cannot start');
       log.error({ worker: index, code }, 'decode worker ended; starting another');
       openLane(index);
+      letStandingIn(lanes[index]!);
     });
   };
   for (let index = 0; index < options.workers; index++) openLane(index);
@@ -141,11 +168,24 @@ export function createDecodePool(options: DecodePoolOptions): DecodePool {
     lane.worker.postMessage({ jobs, bodies } satisfies DecodeRequest, transfer);
   };
 
+  const letStandingIn = (lane: Lane): void => {
+    while (lane.standing.length > 0 && newAt(lane) < NEW_BESIDE_AGAIN_MAX) {
+      const { job, resolve } = lane.standing.shift()!;
+      standingCount -= 1;
+      add(lane, job, resolve);
+    }
+  };
+
   const add = (lane: Lane, { body, ...job }: DecodeJob, resolve: Waiting['resolve']): void => {
     const id = nextId++;
     const { byteLength } = body;
     const isCopied = byteLength <= COPIED_BYTES_MAX && budget.tryReserve(byteLength);
-    lane.waiting.set(id, { resolve, body: isCopied ? body : undefined });
+    const isAgain = job.isAgain === true;
+    if (isAgain) {
+      againCount += 1;
+      lane.againCount += 1;
+    }
+    lane.waiting.set(id, { resolve, isAgain, body: isCopied ? body : undefined });
     // What has come in with the same turn of the loop goes together.
     if (lane.jobs.length === 0) setImmediate(send, lane);
     if (isCopied) {
@@ -161,13 +201,22 @@ export function createDecodePool(options: DecodePoolOptions): DecodePool {
   return {
     decode: (job) => {
       let least = lanes[0]!;
-      let waiting = 0;
+      let waiting = standingCount;
       for (const lane of lanes) {
         waiting += lane.waiting.size;
-        if (lane.waiting.size < least.waiting.size) least = lane;
+        if (lane.waiting.size + lane.standing.length < least.waiting.size + least.standing.length) least = lane;
       }
       if (closing || waiting >= options.jobsMax) return Promise.resolve(FULL);
-      return new Promise((resolve) => add(least, job, resolve));
+      return new Promise((resolve) => {
+        const isBusy = againCount > 0 && newAt(least) >= NEW_BESIDE_AGAIN_MAX;
+        const standsBack = !job.isAgain && (isBusy || least.standing.length > 0);
+        if (!standsBack) {
+          add(least, job, resolve);
+          return;
+        }
+        standingCount += 1;
+        least.standing.push({ job, resolve });
+      });
     },
     close: async () => {
       closing = true;

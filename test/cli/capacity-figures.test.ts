@@ -25,7 +25,7 @@ interface Size {
   storedBytes: { light: number; medium: number };
   writtenHeavyBytes: number;
   coldBytes: { plain: number; packed: number };
-  forms?: { protocol: string; items: number; rawBytes: number }[];
+  forms?: { protocol: string; items: number; rawBytes: number; itemsPerSecond: { median: number } }[];
 }
 interface Stage {
   name: string;
@@ -36,12 +36,9 @@ interface Stage {
 }
 interface LoadCase {
   name: string;
-  cpuSeconds: number;
-  rawMBps: number;
   itemsPerSecond: number;
   cpuSecondsPerMillionItems: number;
   cpuSecondsPerRawGB: number;
-  proxy?: { acknowledged: Record<string, number> };
 }
 
 const ITEMS_MIN = 500;
@@ -88,6 +85,16 @@ const rawPerItem = (signal: string, protocol: string): number =>
       .map(({ rawBytes, items }) => rawBytes / items),
   );
 
+/** From body to segment on one core, of sources that are large enough for it to mean something. */
+const perSecond = (protocol: string): number =>
+  median(
+    sizes
+      .filter(({ rawBytes, name }) => rawBytes >= 4 * 2 ** 20 && !name.includes('generator'))
+      .flatMap(({ forms = [] }) => forms)
+      .filter((form) => form.protocol === protocol)
+      .map(({ itemsPerSecond }) => itemsPerSecond.median),
+  );
+
 test('stored bytes are the medians over the sources', () => {
   expect(sourcesOf('traces').length).toBeGreaterThan(2);
   expect(STORED_BYTES_PER_POINT).toEqual(storedBytes('metrics', ({ items }) => items));
@@ -107,16 +114,13 @@ test('raw bytes are those of the bodies that agents send', () => {
 });
 
 test('CPU is that of the load test', () => {
-  const points = caseOf('series-proto/disk/forward').cpuSecondsPerMillionItems;
-  const logs = caseOf('logs-json/disk/forward');
-  const mixed = caseOf('mixed/disk/forward');
-  const { acknowledged } = mixed.proxy!;
-  const ofKnown = (acknowledged.metrics! * points + acknowledged.logs! * logs.cpuSecondsPerMillionItems) / 1e6;
+  const points = caseOf('corpus-series-proto/disk/forward').cpuSecondsPerMillionItems;
+  const logs = caseOf('corpus-logs-json/disk/forward');
   const speed = (name: string): number => stageOf(`metrics/decode/${name}`).itemsPerSecond.median;
   expect(CPU_SECONDS).toEqual({
     perMillionPoints: digits3(points),
     perMillionSketches: digits3((points * speed('series-v2-proto')) / speed('sketches-proto')),
-    perMillionSpans: digits3(((mixed.cpuSeconds - ofKnown) / acknowledged.traces!) * 1e6),
+    perMillionSpans: digits3((points * perSecond('series-v2-proto')) / perSecond('traces-agent-proto')),
     perGbOfLogs: digits3(logs.cpuSecondsPerRawGB),
   });
 });

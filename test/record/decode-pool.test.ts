@@ -1,10 +1,14 @@
-/** What becomes of the pool when its workers end. */
+/** What becomes of the pool when its workers end, and who comes first when there is much to decode. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { expect, test } from 'vitest';
+import { ByteBudget } from '../../src/core/byte-budget.ts';
+import type { DecodeJob } from '../../src/record/decode-job.ts';
+import { createDecodePool, type DecodePool } from '../../src/record/decode-pool.ts';
+import { createLog } from '../../src/telemetry/log.ts';
 import { PROJECT } from '../support/proxy-process.ts';
 import { temporaryFolder } from '../support/temp-folder.ts';
 
@@ -49,4 +53,69 @@ test('a worker that had started is replaced however often it ends', async () => 
   );
   expect(stderr).toBe('');
   expect(code).toBe(42);
+});
+
+/** A worker that takes a while for each body, one after another, and says that it is malformed. */
+const SLOW_WORKER = `import { parentPort } from 'node:worker_threads';
+parentPort.postMessage('started');
+let chain = Promise.resolve();
+parentPort.on('message', ({ jobs }) => {
+  for (const { id, path } of jobs)
+    chain = chain.then(async () => {
+      await new Promise((resolve) => setTimeout(resolve, 1));
+      if (path === '/end') process.exit(3);
+      parentPort.postMessage([{ id, verdict: { ok: false, kind: 'malformed', reason: '', offset: 0 } }]);
+    });
+});`;
+
+async function openSlowPool(): Promise<{
+  pool: DecodePool;
+  decode: (path: string, isAgain?: true) => Promise<string>;
+}> {
+  const worker = join(await temporaryFolder(), 'slow.mjs');
+  await writeFile(worker, SLOW_WORKER);
+  const pool = createDecodePool({
+    ...{ workers: 1, budget: ByteBudget.create(1 << 24), decompressedBytesMax: 1 << 20, jobsMax: 1000, heapMiBMax: 64 },
+    log: createLog('silent'),
+    workerFile: pathToFileURL(worker),
+  });
+  const decode = async (path: string, isAgain?: true): Promise<string> => {
+    const job: DecodeJob = {
+      ...{ body: new Uint8Array(100), contentEncoding: '', protocol: 'logs-json', contentType: '' },
+      ...{ path, receivedAtMs: 0, keyFingerprint: '' },
+    };
+    const verdict = await pool.decode(isAgain ? { ...job, isAgain } : job);
+    return verdict.ok ? 'decoded' : verdict.kind;
+  };
+  return { pool, decode };
+}
+
+test('an archive that is behind gets half of the decoding, however much comes in', async () => {
+  const { pool, decode } = await openSlowPool();
+  let newDone = 0;
+  const archive = (async () => {
+    for (let round = 0; round < 10; round++) {
+      await Promise.all(Array.from({ length: 8 }, () => decode('/', true)));
+    }
+    return newDone;
+  })();
+  const all = Promise.all(Array.from({ length: 500 }, () => decode('/').then(() => (newDone += 1))));
+  // 80 of its own; those of intake that were let in meanwhile are not many more.
+  expect(await archive).toBeLessThan(250);
+  await all;
+  expect(newDone).toBe(500);
+  await pool.close();
+});
+
+test('what stands back is decoded though the worker ends', async () => {
+  const { pool, decode } = await openSlowPool();
+  const again = Array.from({ length: 8 }, (_, i) => decode(i === 3 ? '/end' : '/', true));
+  const verdicts = await Promise.all(Array.from({ length: 100 }, () => decode('/')));
+  // Those at the worker are lost with it: the sender tries again.
+  expect(verdicts.filter((kind) => kind === 'busy').length).toBeLessThanOrEqual(16);
+  expect(verdicts.filter((kind) => kind === 'malformed').length).toBeGreaterThanOrEqual(84);
+  expect(await Promise.all(again)).toContain('busy');
+  // Nothing stands back any more once the pool is closed.
+  await pool.close();
+  expect(await decode('/')).toBe('busy');
 });

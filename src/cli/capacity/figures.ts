@@ -52,13 +52,13 @@ export const RAW_BYTES = { point: 134, span: 832, sketch: 303 } as const;
 export const STORED_SHARE_OF_SKETCHES = 0.0713;
 
 /**
- * CPU seconds of the whole process, from the first byte to the segment and the delivery: `disk/forward` of `series-proto` and `logs-json`. Spans: what is
- * left of the `mixed` case when its points and logs are taken at these figures, so other encodings than protobuf weigh on them. Sketches: as points,
- * times what longer they need to be decoded. Durability `store` is counted with the same figures: its case waits for chunks, and has no load to speak of.
+ * CPU seconds of the whole process, from the first byte to the segment and the delivery: `disk/forward` of `corpus-series-proto` (some 570 points a body)
+ * and `corpus-logs-json`. Spans and sketches: as points, times what longer they need, by the size table (from body to segment) and by its stage `decode`.
+ * Durability `store` is counted with the same figures: its case waits for chunks, and has no load to speak of.
  */
 export const CPU_SECONDS = {
-  perMillionPoints: 7.83,
-  perMillionSketches: 98.3,
-  perMillionSpans: 39.7,
-  perGbOfLogs: 52.4,
+  perMillionPoints: 1.99,
+  perMillionSketches: 25,
+  perMillionSpans: 16.6,
+  perGbOfLogs: 19.6,
 } as const;
