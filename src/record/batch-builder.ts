@@ -6,6 +6,7 @@
  * So a small batch leaves in one buffer, copied out of writers that the next one uses again.
  */
 import { absentColumn, type Column, type ColumnBatch, type ColumnKind, type ColumnSchema } from '../core/columns.ts';
+import { MIB } from '../core/limits.ts';
 import type { SeriesTableWriter } from '../core/series-table.ts';
 import { layoutBytes, writeLayout } from '../core/travelling-batch.ts';
 import {
@@ -20,8 +21,8 @@ import {
 } from './column-writers.ts';
 import { SharedBuffer } from './shared-buffer.ts';
 
-/** A batch up to this size leaves in one buffer. */
-const SHARED_BYTES_MAX = 256 * 1024;
+/** A batch up to this size leaves in one buffer. Writers that are kept have grown to about as much. */
+const SHARED_BYTES_MAX = MIB;
 /** Writers kept for the next batch, per signal. */
 const SPARE_MAX = 2;
 

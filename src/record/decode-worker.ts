@@ -76,7 +76,7 @@ export function decodeJob(job: DecodeJob, budget: ByteBudget, decompressedBytesM
   });
   const rawBytes = bytes.byteLength;
   const isProbe = isProbeBody(bytes);
-  if (bytes !== job.body) letGo(bytes);
+  if (bytes !== job.body && !inflated.isShared) letGo(bytes);
   budget.release(inflated.reservedBytes);
   budget.release(rawBytes);
   if (!decoded.ok) return { ok: false, kind: 'malformed', reason: decoded.reason, offset: decoded.offset };

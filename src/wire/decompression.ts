@@ -16,6 +16,8 @@ export type Decompressed =
       bytes: Uint8Array;
       /** Reserved in the budget for `bytes`; the caller releases it. 0 for a body that was not compressed. */
       reservedBytes: number;
+      /** `bytes` lie in memory that the next body is written to: whoever keeps any of them copies them, and nobody lets go of them. */
+      isShared?: true;
     }
   | { ok: false; kind: 'malformed' | 'too-large' | 'unsupported-encoding' | 'busy'; reason: string };
 
@@ -51,6 +53,7 @@ export function decompress(
   }
   let bytes = body;
   let reservedBytes = 0;
+  let isShared = false;
   for (const name of names.reverse()) {
     const step = STEPS[name.trim()];
     if (step === undefined) {
@@ -62,17 +65,20 @@ export function decompress(
       };
     }
     if (step === 'identity' || bytes.byteLength === 0) continue;
-    const undone = step === 'zstd' ? undoZstd(bytes, bytesMax, budget) : undoZlib(step, bytes, bytesMax, budget);
+    // Of several encodings each one reads what the one before has written.
+    const undone =
+      step === 'zstd' ? undoZstd(bytes, bytesMax, budget, names.length === 1) : undoZlib(step, bytes, bytesMax, budget);
     budget.release(reservedBytes);
     if (!undone.ok) return undone;
     bytes = undone.bytes;
     reservedBytes = undone.reservedBytes;
+    isShared = undone.isShared === true;
   }
   if (bytes.byteLength > bytesMax) {
     budget.release(reservedBytes);
     return tooLarge(bytesMax);
   }
-  return { ok: true, bytes, reservedBytes };
+  return { ok: true, bytes, reservedBytes, ...(isShared ? { isShared } : {}) };
 }
 
 function tooLarge(bytesMax: number): Decompressed {
@@ -140,7 +146,16 @@ function isZlibWrapped(body: Uint8Array): boolean {
 const context = new zstd.DCtx();
 context.setParameter(zstd.DParameter.windowLogMax, ZSTD_WINDOW_LOG_MAX);
 
-function undoZstd(body: Uint8Array, bytesMax: number, budget: ByteBudget): Decompressed {
+/** To touch fresh memory for each body takes as long as to decompress into it. */
+const SHARED_BYTES_MAX = 4 * MIB;
+let shared = Buffer.allocUnsafeSlow(64 * KIB);
+
+function sharedBytes(size: number): Buffer {
+  if (size > shared.byteLength) shared = Buffer.allocUnsafeSlow(Math.min(SHARED_BYTES_MAX, size + (size >>> 2)));
+  return shared.subarray(0, size);
+}
+
+function undoZstd(body: Uint8Array, bytesMax: number, budget: ByteBudget, mayShare: boolean): Decompressed {
   let size: number | undefined;
   try {
     size = zstdContentBytes(body, bytesMax);
@@ -157,10 +172,11 @@ function undoZstd(body: Uint8Array, bytesMax: number, budget: ByteBudget): Decom
   }
   if (!budget.tryReserve(size)) return BUSY;
   try {
-    const bytes = Buffer.allocUnsafeSlow(size);
+    const isShared = mayShare && size <= SHARED_BYTES_MAX;
+    const bytes = isShared ? sharedBytes(size) : Buffer.allocUnsafeSlow(size);
     const made = context.decompress(bytes, body);
     if (made !== size) throw new Error('wrong content size');
-    return { ok: true, bytes, reservedBytes: size };
+    return { ok: true, bytes, reservedBytes: size, ...(isShared ? { isShared } : {}) };
   } catch (error) {
     budget.release(size);
     return {
