@@ -70,7 +70,7 @@ case $generator in
     node=$root/node_modules/node/bin/node
     [ -x "$node" ] || node=node
     need "$node"
-    order=$(printf '{"url":"%s","mix":"mixed","seed":1,"templates":200,"connections":%s,"warmUpSeconds":1,"seconds":%s}' "$url" "$connections" "$seconds")
+    order=$(printf '{"url":"%s","mix":"generated-mixed","seed":1,"templates":200,"connections":%s,"warmUpSeconds":1,"seconds":%s}' "$url" "$connections" "$seconds")
     command=("$node" "$root/bench/load/generator.ts" "$order")
     ;;
   *) wrong '--generator is hey or own' ;;
