@@ -102,7 +102,7 @@ async function measureMemory(pair: StorePair, sizeBytes: number): Promise<Memory
       env: {
         ...process.env,
         MALLOC_ARENA_MAX: '2',
-        MALLOC_MMAP_THRESHOLD_: '262144',
+        MALLOC_MMAP_THRESHOLD_: '1048576',
         MALLOC_TRIM_THRESHOLD_: '1048576',
       },
     },

@@ -46,6 +46,15 @@ export class MessageWriter {
     for (;;) {
       // What is written is never longer than what was read.
       const limit = Math.min(lastStep, at + target.byteLength - to - ESCAPE_BYTES_MAX);
+      while (at + STEP <= limit) {
+        const word = view.getInt32(at, true);
+        const next = view.getInt32(at + STEP, true);
+        if ((stopsIn(word) | stopsIn(next)) !== 0) break;
+        targetView.setInt32(to, word, true);
+        targetView.setInt32(to + STEP, next, true);
+        at += STEP * 2;
+        to += STEP * 2;
+      }
       while (at <= limit) {
         const word = view.getInt32(at, true);
         targetView.setInt32(to, word, true);

@@ -4,6 +4,11 @@ import { aligned } from '../core/travelling-batch.ts';
 /** Up to so many words or bytes, a loop is quicker than the way into native code. */
 const LOOP_MAX = 64;
 
+/** All of it that is read is written before. */
+function unzeroed(byteLength: number): ArrayBuffer {
+  return Buffer.allocUnsafeSlow(byteLength).buffer as ArrayBuffer;
+}
+
 /** A buffer that the columns of one batch share, filled from the front; room for the layout comes first. */
 export class SharedBuffer {
   readonly buffer: ArrayBuffer;
@@ -13,7 +18,7 @@ export class SharedBuffer {
 
   /** Both counts are `aligned`. */
   constructor(layout: number, bytes: number) {
-    this.buffer = new ArrayBuffer(layout + bytes);
+    this.buffer = unzeroed(layout + bytes);
     this.#words = new Uint32Array(this.buffer);
     this.#bytes = new Uint8Array(this.buffer);
     this.#used = layout;

@@ -436,12 +436,9 @@ const HIGHEST_BITS = 0x80808080;
  * above it, there may be some too many.
  */
 export function stopsIn(word: number): number {
-  const quotes = word ^ 0x22222222;
-  const backslashes = word ^ 0x5c5c5c5c;
-  return (
-    (((quotes - 0x01010101) & ~quotes) | ((backslashes - 0x01010101) & ~backslashes) | ((word - 0x20202020) & ~word)) &
-    HIGHEST_BITS
-  );
+  // The highest bits of a byte and of what it is compared with are the same: none of the three is set.
+  const found = ((word ^ 0x22222222) - 0x01010101) | ((word ^ 0x5c5c5c5c) - 0x01010101) | (word - 0x20202020);
+  return found & ~word & HIGHEST_BITS;
 }
 
 const SHORT_DIGITS_MAX = 15;
