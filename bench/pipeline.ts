@@ -3,6 +3,7 @@
  * thread and without journal, store and transfer between threads. Cuts follow the archive's bounds, so that sizes are those of the
  * objects that the product flushes.
  */
+
 import { type AddedEnvelope, type BuiltSegment, SegmentBuilder } from '../src/archive/segment-builder.ts';
 import type { Codec } from '../src/codec/codec.ts';
 import { ZSTD_LEVELS } from '../src/config/declaration.ts';
@@ -10,6 +11,7 @@ import { KNOWN_SETTINGS } from '../src/config/registry.ts';
 import { batchBytes, type ColumnBatch, NULL_ID } from '../src/core/columns.ts';
 import type { Protocol, Signal } from '../src/core/envelope.ts';
 import { HOURS_PER_FLUSH_MAX, ROW_GROUP_ROWS_MAX } from '../src/core/limits.ts';
+import { packBatch } from '../src/core/travelling-batch.ts';
 import { WHOLE_KINDS } from '../src/query/views.ts';
 import { decodeEnvelope } from '../src/record/decode-envelope.ts';
 
@@ -87,6 +89,7 @@ export function itemRows(batch: ColumnBatch): number {
 /** Position of the body with this index. */
 export const positionOf = (index: number): number => index + 1;
 
+/** As a decode worker hands it over. */
 export function addedEnvelope(body: RawBody, index: number, batch: ColumnBatch): AddedEnvelope {
   return {
     position: positionOf(index),
@@ -95,7 +98,7 @@ export function addedEnvelope(body: RawBody, index: number, batch: ColumnBatch):
     protocol: body.protocol,
     requestPath: body.path,
     receivedAtMs: receivedAtMs(index),
-    batch,
+    batch: packBatch(batch),
   };
 }
 

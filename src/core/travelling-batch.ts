@@ -31,6 +31,8 @@ export interface PackedBatch {
 /** Per column, where in the layout it stands; the series behind all. */
 interface Places {
   columns: ReadonlyMap<string, { at: number; kind: ColumnKind }>;
+  /** By index in the schema. */
+  starts: readonly number[];
   seriesAt: number;
 }
 
@@ -53,12 +55,14 @@ function placesOf(schema: readonly ColumnSchema[]): Places {
   const known = placesBySchema.get(schema);
   if (known) return known;
   const columns = new Map<string, { at: number; kind: ColumnKind }>();
+  const starts: number[] = [];
   let at = 0;
   for (const { name, kind } of schema) {
     columns.set(name, { at, kind });
+    starts.push(at);
     at += isText(kind) ? INTS_OF_DICTIONARY : INTS_OF_NUMBERS;
   }
-  const places = { columns, seriesAt: at };
+  const places = { columns, starts, seriesAt: at };
   placesBySchema.set(schema, places);
   return places;
 }
@@ -68,29 +72,57 @@ export function layoutBytes(schema: readonly ColumnSchema[]): number {
   return aligned((placesOf(schema).seriesAt + 1) * 4);
 }
 
-/** Writes the layout of a page whose columns lie in it: of those that are not absent, by name. */
-export function writeLayout(
-  { buffer }: BatchPage,
-  schema: readonly ColumnSchema[],
-  present: readonly (readonly [string, Column])[],
-  seriesIds: Uint32Array | undefined,
-): void {
-  const places = placesOf(schema);
-  const layout = new Int32Array(buffer, 0, places.seriesAt + 1).fill(ABSENT);
-  for (const [name, column] of present) {
-    const { at } = places.columns.get(name)!;
-    if ('ids' in column) {
-      layout[at] = column.ids.byteOffset;
-      layout[at + 1] = column.offsets.byteOffset;
-      layout[at + 2] = column.offsets.length;
-      layout[at + 3] = column.bytes.byteOffset;
-      layout[at + 4] = column.bytes.byteLength;
-    } else {
-      layout[at] = column.values.byteOffset;
-      if (column.nulls) layout[at + 1] = column.nulls.byteOffset;
-    }
+/** The layout in front of a page, to be filled: no column is there yet. */
+export class BatchLayout {
+  readonly #ints: Int32Array;
+  readonly #places: Places;
+
+  constructor(buffer: ArrayBuffer, schema: readonly ColumnSchema[]) {
+    this.#places = placesOf(schema);
+    this.#ints = new Int32Array(buffer, 0, this.#places.seriesAt + 1).fill(ABSENT);
   }
-  if (seriesIds) layout[places.seriesAt] = seriesIds.byteOffset;
+
+  /** Where in the page a column of text lies; `column`: its index in the schema. */
+  setDictionary(column: number, ids: number, offsets: number, offsetCount: number, bytes: number, byteLength: number) {
+    const ints = this.#ints;
+    const at = this.#places.starts[column]!;
+    ints[at] = ids;
+    ints[at + 1] = offsets;
+    ints[at + 2] = offsetCount;
+    ints[at + 3] = bytes;
+    ints[at + 4] = byteLength;
+  }
+
+  setNumbers(column: number, values: number, nulls: number | undefined): void {
+    const at = this.#places.starts[column]!;
+    this.#ints[at] = values;
+    if (nulls !== undefined) this.#ints[at + 1] = nulls;
+  }
+
+  setSeries(ids: number): void {
+    this.#ints[this.#places.seriesAt] = ids;
+  }
+}
+
+/** A batch whose columns lie in a page of its own, with the layout in front. They are looked at only where they are asked for. */
+export class PagedBatch implements ColumnBatch {
+  readonly rowCount: number;
+  readonly page: BatchPage;
+  declare readonly series?: SeriesRows;
+  readonly #schema: readonly ColumnSchema[];
+  #columns: Record<string, Column> | undefined;
+
+  constructor(rowCount: number, page: BatchPage, schema: readonly ColumnSchema[], series: SeriesRows | undefined) {
+    this.rowCount = rowCount;
+    this.page = page;
+    this.#schema = schema;
+    if (series) this.series = series;
+  }
+
+  get columns(): Record<string, Column> {
+    this.#columns ??= unpackBatch(packBatch(this), this.#schema).columns;
+    return this.#columns;
+  }
 }
 
 /** The batch itself where its columns have buffers of their own. A page must be the batch's alone, with its layout. */

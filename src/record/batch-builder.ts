@@ -5,10 +5,17 @@
  * Most batches are small, and a buffer per column costs more than what is in it: to make, to hand to another thread, to let go of.
  * So a small batch leaves in one buffer, copied out of writers that the next one uses again.
  */
-import { absentColumn, type Column, type ColumnBatch, type ColumnKind, type ColumnSchema } from '../core/columns.ts';
+import {
+  absentColumn,
+  type Column,
+  type ColumnBatch,
+  type ColumnKind,
+  type ColumnSchema,
+  type SeriesRows,
+} from '../core/columns.ts';
 import { MIB } from '../core/limits.ts';
 import type { SeriesTableWriter } from '../core/series-table.ts';
-import { layoutBytes, writeLayout } from '../core/travelling-batch.ts';
+import { BatchLayout, layoutBytes, PagedBatch } from '../core/travelling-batch.ts';
 import {
   type ColumnWriter,
   type DoubleWriter,
@@ -30,9 +37,9 @@ export class BatchBuilder {
   /** Index of the row being filled. */
   row = 0;
   #capacity = ROWS_AT_FIRST;
-  #writers = new Map<string, ColumnWriter>();
-  #list: ColumnWriter[] = [];
-  #kinds = new Map<string, ColumnKind>();
+  readonly #writers: Map<string, ColumnWriter>;
+  readonly #list: ColumnWriter[];
+  readonly #kinds: Map<string, ColumnKind>;
   readonly #schema: readonly ColumnSchema[];
   /** Numbers of rows' series in `seriesTable`; a row that has one leaves the columns of its series unset. */
   readonly series: IdWriter;
@@ -47,6 +54,9 @@ export class BatchBuilder {
       this.series = spare.series;
       return;
     }
+    this.#writers = new Map();
+    this.#list = [];
+    this.#kinds = new Map();
     this.series = new IdWriter();
     for (const column of schema) {
       const writer = writerOf(column);
@@ -104,14 +114,13 @@ export class BatchBuilder {
     this.#tableBytesBefore = table.usedBytes;
   }
 
-  #seriesRows(ids: Uint32Array): Pick<ColumnBatch, 'series'> {
+  #seriesRows(ids: Uint32Array): SeriesRows {
     const table = this.seriesTable!;
-    return { series: { ids, table: table.buffer, addedBytes: table.usedBytes - this.#tableBytesBefore } };
+    return { ids, table: table.buffer, addedBytes: table.usedBytes - this.#tableBytesBefore };
   }
 
   /** Once. */
   finish(): ColumnBatch {
-    const columns = absentColumns(this.#schema);
     const rowCount = this.row;
     const hasSeries = !this.series.isAbsent;
     const list = this.#list;
@@ -127,28 +136,27 @@ export class BatchBuilder {
       bytes += this.series.sharedIdBytes(rowCount);
     }
     if (bytes > SHARED_BYTES_MAX || this.#capacity > SPARE_ROWS_MAX) {
+      const columns = absentColumns(this.#schema);
       for (let i = 0; i < list.length; i++)
         if (!list[i]!.isAbsent) columns[this.#schema[i]!.name] = list[i]!.finish(rowCount);
-      return { rowCount, columns, ...(hasSeries ? this.#seriesRows(this.series.finishIds(rowCount)) : {}) };
+      return { rowCount, columns, ...(hasSeries ? { series: this.#seriesRows(this.series.finishIds(rowCount)) } : {}) };
     }
     const shared = new SharedBuffer(layoutBytes(this.#schema), bytes);
-    const present: [string, Column][] = [];
+    const layout = new BatchLayout(shared.buffer, this.#schema);
     for (let i = 0; i < list.length; i++) {
       const writer = list[i]!;
-      if (!writer.isAbsent) {
-        const { name } = this.#schema[i]!;
-        const column = writer.copyTo(shared, rowCount);
-        columns[name] = column;
-        present.push([name, column]);
-      }
+      if (!writer.isAbsent) writer.copyTo(shared, rowCount, layout, i);
       writer.reset();
     }
-    const ids = hasSeries ? this.series.copyIdsTo(shared, rowCount) : undefined;
+    let series: SeriesRows | undefined;
+    if (hasSeries) {
+      const at = this.series.copyIdsTo(shared, rowCount);
+      layout.setSeries(at);
+      series = this.#seriesRows(new Uint32Array(shared.buffer, at, rowCount));
+    }
     this.series.reset();
     this.#keepWriters();
-    const page = { buffer: shared.buffer, users: 1 };
-    writeLayout(page, this.#schema, present, ids);
-    return { rowCount, columns, page, ...(ids ? this.#seriesRows(ids) : {}) };
+    return new PagedBatch(rowCount, { buffer: shared.buffer, users: 1 }, this.#schema, series);
   }
 }
 

@@ -4,7 +4,7 @@
  */
 import { letGo } from '../core/buffers.ts';
 import { type Column, type ColumnSchema, LOW_WORD, NULL_ID } from '../core/columns.ts';
-import { aligned } from '../core/travelling-batch.ts';
+import { aligned, type BatchLayout } from '../core/travelling-batch.ts';
 import type { SharedBuffer } from './shared-buffer.ts';
 
 export const ROWS_AT_FIRST = 256;
@@ -22,8 +22,8 @@ export interface ColumnWriter {
   finish(rows: number): Column;
   /** What the column takes in a shared buffer. */
   sharedBytes(rows: number): number;
-  /** A copy in a shared buffer; the writer may be used again after `reset`. */
-  copyTo(shared: SharedBuffer, rows: number): Column;
+  /** Copies it into a shared buffer, as this column of its layout; the writer may be used again after `reset`. */
+  copyTo(shared: SharedBuffer, rows: number, layout: BatchLayout, column: number): void;
   reset(): void;
 }
 
@@ -67,8 +67,9 @@ export class IdWriter {
     return aligned(rows * 4);
   }
 
-  copyIdsTo(shared: SharedBuffer, rows: number): Uint32Array {
-    return shared.copyWords(this.ids, rows);
+  /** Returns where they lie. */
+  copyIdsTo(shared: SharedBuffer, rows: number): number {
+    return shared.placeWords(this.ids, rows);
   }
 
   reset(): void {
@@ -192,11 +193,11 @@ export class StringWriter extends IdWriter implements ColumnWriter {
     return words + aligned(this.#offsets[this.#count]!);
   }
 
-  copyTo(shared: SharedBuffer, rows: number): Column {
+  copyTo(shared: SharedBuffer, rows: number, layout: BatchLayout, column: number): void {
+    const byteLength = this.#offsets[this.#count]!;
     const ids = this.copyIdsTo(shared, rows);
-    const offsets = shared.copyWords(this.#offsets, this.#count + 1);
-    const bytes = shared.copyBytes(this.#bytes, this.#offsets[this.#count]!);
-    return { kind: this.#kind, ids, offsets, bytes };
+    const offsets = shared.placeWords(this.#offsets, this.#count + 1);
+    layout.setDictionary(column, ids, offsets, this.#count + 1, shared.placeBytes(this.#bytes, byteLength), byteLength);
   }
 
   override reset(): void {
@@ -219,20 +220,17 @@ class NumberWriter<T extends Float64Array | BigInt64Array | Int32Array, V extend
   readonly #nullable: boolean;
   readonly #zero: V;
   readonly #make: (length: number) => T;
-  readonly #view: (buffer: ArrayBuffer, offset: number, length: number) => T;
   readonly #wrap: (values: T, nulls: Uint8Array | undefined) => Column;
 
   constructor(
     nullable: boolean,
     zero: V,
     make: (length: number) => T,
-    view: (buffer: ArrayBuffer, offset: number, length: number) => T,
     wrap: (values: T, nulls: Uint8Array | undefined) => Column,
   ) {
     this.#nullable = nullable;
     this.#zero = zero;
     this.#make = make;
-    this.#view = view;
     this.#wrap = wrap;
     this.#values = make(ROWS_AT_FIRST);
     this.#words = new Uint32Array(this.#values.buffer);
@@ -308,10 +306,10 @@ class NumberWriter<T extends Float64Array | BigInt64Array | Int32Array, V extend
     return aligned(rows * this.#values.BYTES_PER_ELEMENT) + (this.#hasNulls ? aligned(rows) : 0);
   }
 
-  copyTo(shared: SharedBuffer, rows: number): Column {
-    const at = shared.placeWords(this.#words, (rows * this.#values.BYTES_PER_ELEMENT) / 4);
-    const values = this.#view(shared.buffer, at, rows);
-    return this.#wrap(values, this.#hasNulls && this.#nulls ? shared.copyBytes(this.#nulls, rows) : undefined);
+  copyTo(shared: SharedBuffer, rows: number, layout: BatchLayout, column: number): void {
+    const values = shared.placeWords(this.#words, (rows * this.#values.BYTES_PER_ELEMENT) / 4);
+    const nulls = this.#hasNulls && this.#nulls ? shared.placeBytes(this.#nulls, rows) : undefined;
+    layout.setNumbers(column, values, nulls);
   }
 
   reset(): void {
@@ -345,7 +343,6 @@ export function writerOf(column: ColumnSchema): ColumnWriter {
         nullable,
         0,
         (length) => new Float64Array(length),
-        (buffer, offset, length) => new Float64Array(buffer, offset, length),
         (values, nulls) => (nulls ? { kind, values, nulls } : { kind, values }),
       );
     case 'int64':
@@ -355,7 +352,6 @@ export function writerOf(column: ColumnSchema): ColumnWriter {
         nullable,
         0n,
         (length) => new BigInt64Array(length),
-        (buffer, offset, length) => new BigInt64Array(buffer, offset, length),
         (values, nulls) => (nulls ? { kind, values, nulls } : { kind, values }),
       );
     case 'int32':
@@ -363,7 +359,6 @@ export function writerOf(column: ColumnSchema): ColumnWriter {
         nullable,
         0,
         (length) => new Int32Array(length),
-        (buffer, offset, length) => new Int32Array(buffer, offset, length),
         (values, nulls) => (nulls ? { kind, values, nulls } : { kind, values }),
       );
   }

@@ -6,7 +6,7 @@ import { isUtf8 } from 'node:buffer';
 import { NULL_ID } from '../core/columns.ts';
 import type { JsonScanner } from '../wire/json-scanner.ts';
 import type { StringWriter } from './column-writers.ts';
-import { hashBytes, KnownBytes, viewOf } from './known-bytes.ts';
+import { hashBytes, KnownBytes } from './known-bytes.ts';
 import { type MetricRows, TYPE_NAMES } from './metrics-rows.ts';
 import { SeenItem, SeenSeries, tableOf } from './seen-series.ts';
 
@@ -72,10 +72,11 @@ export class JsonItemReader {
   readonly #view: DataView;
   readonly #rows: MetricRows;
   readonly #kind: 'series' | 'distribution';
-  readonly #tags: SliceColumn;
-  readonly #resources: SliceColumn;
-  readonly #metadata: SliceColumn;
-  readonly #hostOfResources = new Map<number, number>();
+  /** Made when they are needed: not for a body of series that are known. */
+  #tags: SliceColumn | undefined;
+  #resources: SliceColumn | undefined;
+  #metadata: SliceColumn | undefined;
+  #hostOfResources: Map<number, number> | undefined;
   // The item being read.
   #exact = true;
   #shape = '';
@@ -88,12 +89,9 @@ export class JsonItemReader {
 
   constructor(scanner: JsonScanner, rows: MetricRows, kind: 'series' | 'distribution') {
     this.#scanner = scanner;
-    this.#view = viewOf(scanner.bytes);
+    this.#view = scanner.view;
     this.#rows = rows;
     this.#kind = kind;
-    this.#tags = new SliceColumn(rows.tagLists);
-    this.#resources = new SliceColumn(rows.resourceLists);
-    this.#metadata = new SliceColumn(rows.metadatas);
   }
 
   readAll(): void {
@@ -173,13 +171,7 @@ export class JsonItemReader {
   #remember(start: number): SeenItem | undefined {
     const { bytes, offset: end } = this.#scanner;
     const { pointsStart, pointsEnd, timeStart, timeEnd, valueStart, valueEnd, pointEnd } = this.#places;
-    if (pointsStart < start || pointEnd === 0) return undefined;
-    const head = bytes.subarray(start, pointsStart);
-    const tail = bytes.subarray(pointsEnd, end);
-    const beforeTime = bytes.subarray(pointsStart, timeStart);
-    const beforeValue = bytes.subarray(timeEnd, valueStart);
-    const behind = bytes.subarray(valueEnd, pointEnd);
-    if (!SEEN.canHold(end - start)) return undefined;
+    if (pointsStart < start || pointEnd === 0 || !SEEN.canHold(end - start)) return undefined;
     const view = this.#view;
     const kindSeed = this.#kind === 'series' ? 1 : 2;
     const hash = hashBytes(view, pointsEnd, end, hashBytes(view, start, timeStart, kindSeed) % 2 ** 31);
@@ -187,10 +179,12 @@ export class JsonItemReader {
     if (known && this.#isSame(known, start, end)) return known;
     const place = this.#rows.place(this.#kind, this.#shape);
     if (!place) return undefined;
+    const head = bytes.subarray(start, pointsStart);
+    const tail = bytes.subarray(pointsEnd, end);
     const seen = new SeenItem(hash, head, tail, place, {
-      beforeTime: new KnownBytes(beforeTime),
-      beforeValue: new KnownBytes(beforeValue),
-      behind: new KnownBytes(behind),
+      beforeTime: new KnownBytes(bytes.subarray(pointsStart, timeStart)),
+      beforeValue: new KnownBytes(bytes.subarray(timeEnd, valueStart)),
+      behind: new KnownBytes(bytes.subarray(valueEnd, pointEnd)),
     });
     SEEN.add(seen);
     return seen;
@@ -230,7 +224,7 @@ export class JsonItemReader {
       if (!this.#readKnown(key)) this.#readAttribute(before);
     }
     if (rows.host === NULL_ID && rows.resources !== NULL_ID) {
-      rows.host = this.#hostOfResources.get(rows.resources) ?? NULL_ID;
+      rows.host = this.#hostOfResources?.get(rows.resources) ?? NULL_ID;
     }
     if (this.#kind === 'distribution' && rows.type === NULL_ID) rows.type = rows.types.intern('distribution');
     if (this.#attributes !== '') rows.attributes = rows.attributeLists.intern(`{${this.#attributes}}`);
@@ -260,6 +254,7 @@ export class JsonItemReader {
         return true;
       case 'tags':
         if (scanner.type() !== 'array') return false;
+        this.#tags ??= new SliceColumn(rows.tagLists);
         rows.tags = this.#slice(this.#tags, TAGS, 'g');
         return true;
       case 'type':
@@ -288,6 +283,7 @@ export class JsonItemReader {
         return true;
       case 'metadata':
         if (scanner.type() !== 'object') return false;
+        this.#metadata ??= new SliceColumn(rows.metadatas);
         rows.metadata = this.#slice(this.#metadata, METADATA, 'o');
         return true;
       default:
@@ -355,7 +351,9 @@ export class JsonItemReader {
   #readResources(): number {
     const scanner = this.#scanner;
     const start = scanner.offset;
+    this.#resources ??= new SliceColumn(this.#rows.resourceLists);
     const id = this.#slice(this.#resources, RESOURCES, 'r');
+    this.#hostOfResources ??= new Map();
     if (!this.#hostOfResources.has(id)) {
       const host = hostOf(scanner.bytes.toString('utf8', start, scanner.offset));
       this.#hostOfResources.set(id, host === undefined ? NULL_ID : this.#rows.hosts.intern(host));

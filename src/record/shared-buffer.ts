@@ -44,12 +44,4 @@ export class SharedBuffer {
     this.#used += aligned(count);
     return at;
   }
-
-  copyWords(words: Uint32Array, count: number): Uint32Array {
-    return new Uint32Array(this.buffer, this.placeWords(words, count), count);
-  }
-
-  copyBytes(bytes: Uint8Array, count: number): Uint8Array {
-    return new Uint8Array(this.buffer, this.placeBytes(bytes, count), count);
-  }
 }

@@ -131,7 +131,7 @@ function readField(scanner: JsonScanner, sink: SpanSink, field: number, type: st
 function readText(scanner: JsonScanner, sink: SpanSink, field: number): void {
   const start = scanner.offset + 1;
   if (scanner.passString() === 0) {
-    sink.setTextBytes(field, scanner.bytes, start, scanner.offset - 1);
+    sink.setTextBytes(field, scanner.view, scanner.bytes, start, scanner.offset - 1);
     return;
   }
   scanner.offset = start - 1;

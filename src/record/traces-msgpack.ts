@@ -98,7 +98,7 @@ export function readField(reader: MsgpackReader, sink: SpanSink, field: number):
     case NAME:
     case RESOURCE:
     case TYPE:
-      if (reader.passString()) sink.setTextBytes(field, reader.bytes, reader.start, reader.stop);
+      if (reader.passString()) sink.setTextBytes(field, reader.view, reader.bytes, reader.start, reader.stop);
       else passOdd(reader, sink);
       return;
     case TRACE_ID:

@@ -56,9 +56,6 @@ const isVarintField = (number: number): boolean => number >= 4 && number <= 9;
 export class SpanDecoder {
   readonly #reader: ProtobufReader;
   readonly #sink: SpanSink;
-  /** The varint read last, as unsigned halves. */
-  readonly #halves = { low: 0, high: 0 };
-
   /** Of the map's entry read last. */
   readonly #place = { keyStart: 0, keyStop: 0, valueStart: 0, valueStop: 0 };
 
@@ -92,31 +89,30 @@ export class SpanDecoder {
   #field(field: number, tag: number): void {
     const reader = this.#reader;
     const sink = this.#sink;
-    const halves = this.#halves;
     switch (field) {
       case SERVICE:
       case NAME:
       case RESOURCE:
       case TYPE: {
         const outer = reader.enter();
-        sink.setTextBytes(field, reader.buffer, reader.offset, reader.end);
+        sink.setTextBytes(field, reader.view, reader.buffer, reader.offset, reader.end);
         reader.leave(outer);
         return;
       }
       case TRACE_ID:
       case SPAN_ID:
       case PARENT_ID:
-        this.#readVarint();
-        sink.setId(field, halves.low, halves.high, false);
+        reader.passWide();
+        sink.setId(field, reader.low, reader.high, false);
         return;
       case START:
       case DURATION:
-        this.#readVarint();
-        sink.setLong(field, halves.low, halves.high, halves.high >= 0x80000000);
+        reader.passWide();
+        sink.setLong(field, reader.low, reader.high, reader.high >= 0x80000000);
         return;
       case ERROR:
-        this.#readVarint();
-        sink.setError(halves.low, halves.high, halves.high >= 0x80000000);
+        reader.passVarint();
+        sink.setError(reader.low, reader.high, reader.high >= 0x80000000);
         return;
       case META:
       case METRICS:
@@ -283,34 +279,5 @@ export class SpanDecoder {
     } while (this.#follows(tag));
     if (!exactness.exact) this.#sink.exact = false;
     this.#sink.setJsonText(field, `[${items.join(',')}]`);
-  }
-
-  /** A varint of up to 64 bits into `#halves`. */
-  #readVarint(): void {
-    const reader = this.#reader;
-    const { buffer, offset, end } = reader;
-    let at = offset;
-    let low = 0;
-    let high = 0;
-    for (let shift = 0; ; shift += 7) {
-      if (at >= end) reader.fail('truncated varint', offset);
-      const byte = buffer[at++]!;
-      const bits = byte & 0x7f;
-      if (shift < 28) {
-        low |= bits << shift;
-      } else if (shift === 28) {
-        low |= bits << 28;
-        high = bits >>> 4;
-      } else if (shift < 63) {
-        high |= bits << (shift - 32);
-      } else {
-        if (byte > 1) reader.fail('varint beyond 64 bits', offset);
-        high |= bits << 31;
-      }
-      if (byte < 0x80) break;
-    }
-    this.#halves.low = low >>> 0;
-    this.#halves.high = high >>> 0;
-    reader.offset = at;
   }
 }

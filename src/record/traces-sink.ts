@@ -209,9 +209,9 @@ export class SpanSink {
   }
 
   /** SERVICE, NAME, RESOURCE or TYPE from the body's bytes. */
-  setTextBytes(field: number, bytes: Buffer, start: number, stop: number): void {
+  setTextBytes(field: number, view: DataView, bytes: Buffer, start: number, stop: number): void {
     const column = this.#texts[field]!;
-    const id = column.idOf(bytes, start, stop);
+    const id = column.idOf(view, bytes, start, stop);
     if (id === undefined) {
       this.exact = false;
       column.writer.set(this.row, bytes.toString('utf8', start, stop));

@@ -1,5 +1,6 @@
 /** A string column of spans (service, name, resource, type) whose texts are found by their bytes in the body, without making a string of known ones. */
 import { isUtf8 } from 'node:buffer';
+import { sameBytes } from '../wire/same-bytes.ts';
 import type { StringWriter } from './column-writers.ts';
 
 const SLOTS = 64;
@@ -15,8 +16,8 @@ export class TextColumn {
     this.writer = writer;
   }
 
-  /** Id of the text bytes[start, stop); undefined when it is not UTF-8. `bytes` must be the same in every call. */
-  idOf(bytes: Buffer, start: number, stop: number): number | undefined {
+  /** Id of the text bytes[start, stop); undefined when it is not UTF-8. `bytes`, and their `view`, must be the same in every call. */
+  idOf(view: DataView, bytes: Buffer, start: number, stop: number): number | undefined {
     const length = stop - start;
     // Of a few bytes: texts that differ mostly do so in these.
     const sample =
@@ -31,7 +32,7 @@ export class TextColumn {
     const slots = this.#slots;
     const slot = ((sample ^ (sample >> 6)) & (SLOTS - 1)) * SLOT_NUMBERS;
     const known = slots[slot]!;
-    if (known !== 0 && slots[slot + 1]! - known === length && isSame(bytes, known, start, length))
+    if (known !== 0 && slots[slot + 1]! - known === length && sameBytes(view, bytes, known, start, length) === length)
       return slots[slot + 2]!;
     let bits = 0;
     for (let i = start; i < stop; i++) bits |= bytes[i]!;
@@ -44,10 +45,4 @@ export class TextColumn {
     slots[slot + 2] = id;
     return id;
   }
-}
-
-/** From the end: texts that are alike mostly begin alike. */
-function isSame(bytes: Buffer, a: number, b: number, length: number): boolean {
-  for (let i = length - 1; i >= 0; i--) if (bytes[a + i] !== bytes[b + i]) return false;
-  return true;
 }

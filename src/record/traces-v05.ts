@@ -84,7 +84,7 @@ function decodeSpan(reader: MsgpackReader, sink: SpanSink, table: StringTable): 
     sink.meet(field, false);
     if (TEXT_FIELDS[field]) {
       const index = readIndex(reader, table);
-      if (index >= 0) sink.setTextBytes(field, reader.bytes, table.starts[index]!, table.stops[index]!);
+      if (index >= 0) sink.setTextBytes(field, reader.view, reader.bytes, table.starts[index]!, table.stops[index]!);
       else passOdd(reader, sink);
     } else if (field === META || field === METRICS) {
       readMap(reader, sink, table, field);

@@ -17,6 +17,9 @@ export const FIXED32 = 5;
 /** Strings up to this length are copied by hand, which is quicker than the way into native code. */
 const SHORT_STRING_BYTES = 24;
 const TWO_32 = 4294967296;
+const WIDE_BYTES_MAX = 10;
+/** The bits of four bytes of a varint that say that more follow. */
+const GOES_ON = 0x80808080 | 0;
 
 export class ProtobufError extends Error {
   readonly offset: number;
@@ -36,10 +39,10 @@ export class ProtobufReader {
   end: number;
   /** After `string`: false when the bytes are not UTF-8, so that the text is not what was sent. */
   stringExact = true;
+  /** The varint passed last: low and high 32 bits, unsigned. */
+  low = 0;
+  high = 0;
   #view: DataView | undefined;
-  /** The varint read last: low and high 32 bits, unsigned. */
-  #low = 0;
-  #high = 0;
 
   constructor(bytes: Uint8Array, start = 0, end = bytes.byteLength) {
     this.buffer = Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -65,13 +68,14 @@ export class ProtobufReader {
       this.offset = start + 1;
       return first;
     }
-    this.#varint();
-    if (this.#high !== 0) this.fail('tag beyond 32 bits', start);
-    if (this.#low < 8) this.fail('field number 0', start);
-    return this.#low;
+    this.passVarint();
+    if (this.high !== 0) this.fail('tag beyond 32 bits', start);
+    if (this.low < 8) this.fail('field number 0', start);
+    return this.low;
   }
 
-  #varint(): void {
+  /** A varint of up to 64 bits, into `low` and `high`. */
+  passVarint(): void {
     const buffer = this.buffer;
     const end = this.end;
     const start = this.offset;
@@ -96,9 +100,28 @@ export class ProtobufReader {
       }
       if (byte < 0x80) break;
     }
-    this.#low = low >>> 0;
-    this.#high = high >>> 0;
+    this.low = low >>> 0;
+    this.high = high >>> 0;
     this.offset = at;
+  }
+
+  /** As `passVarint`, for ids and times: they mostly take nine or ten bytes, of which eight are read at once. */
+  passWide(): void {
+    const { buffer, view, offset, end } = this;
+    if (end - offset >= WIDE_BYTES_MAX) {
+      const first = view.getInt32(offset, true);
+      const second = view.getInt32(offset + 4, true);
+      const ninth = buffer[offset + 8]!;
+      const tenth = ninth < 0x80 ? 0 : buffer[offset + 9]!;
+      if ((first & second & GOES_ON) === GOES_ON && tenth <= 1) {
+        const rest = sevens(second);
+        this.low = (sevens(first) | (rest << 28)) >>> 0;
+        this.high = ((rest >>> 4) | ((ninth & 0x7f) << 24) | (tenth << 31)) >>> 0;
+        this.offset = offset + (ninth < 0x80 ? 9 : 10);
+        return;
+      }
+    }
+    this.passVarint();
   }
 
   /** An unsigned varint as a number; beyond 2^53 - 1 it throws (use `uint64` where such values are to be kept). */
@@ -109,28 +132,28 @@ export class ProtobufReader {
       this.offset = start + 1;
       return first;
     }
-    this.#varint();
-    if (this.#high >= 0x200000) this.fail('number beyond 53 bits', start);
-    return this.#high * TWO_32 + this.#low;
+    this.passVarint();
+    if (this.high >= 0x200000) this.fail('number beyond 53 bits', start);
+    return this.high * TWO_32 + this.low;
   }
 
   /** An unsigned varint as a number; beyond 2^53 - 1 it is NaN, and the caller keeps the bytes. */
   uint64Number(): number {
-    this.#varint();
-    return this.#high >= 0x200000 ? Number.NaN : this.#high * TWO_32 + this.#low;
+    this.passVarint();
+    return this.high >= 0x200000 ? Number.NaN : this.high * TWO_32 + this.low;
   }
 
   uint64(): bigint {
-    this.#varint();
-    if (this.#high === 0) return BigInt(this.#low);
-    return (BigInt(this.#high) << 32n) | BigInt(this.#low);
+    this.passVarint();
+    if (this.high === 0) return BigInt(this.low);
+    return (BigInt(this.high) << 32n) | BigInt(this.low);
   }
 
   /** Also int32 and enums, whose negative values are ten bytes long. */
   int64(): bigint {
-    this.#varint();
-    if (this.#high === 0) return BigInt(this.#low);
-    return (BigInt(this.#high | 0) << 32n) | BigInt(this.#low);
+    this.passVarint();
+    if (this.high === 0) return BigInt(this.low);
+    return (BigInt(this.high | 0) << 32n) | BigInt(this.low);
   }
 
   /** An int64 as a number; outside ±(2^53 - 1) it is NaN, and the caller keeps the bytes. */
@@ -141,8 +164,8 @@ export class ProtobufReader {
       this.offset = start + 1;
       return first;
     }
-    this.#varint();
-    return safe((this.#high | 0) * TWO_32 + this.#low);
+    this.passVarint();
+    return safe((this.high | 0) * TWO_32 + this.low);
   }
 
   sint64(): bigint {
@@ -158,17 +181,17 @@ export class ProtobufReader {
       this.offset = start + 1;
       return (first & 1) === 0 ? first >>> 1 : -((first + 1) >>> 1);
     }
-    this.#varint();
+    this.passVarint();
     // Halve without losing the bit that moves from the high to the low word.
-    const low = ((this.#low >>> 1) | (this.#high << 31)) >>> 0;
-    const half = (this.#high >>> 1) * TWO_32 + low;
+    const low = ((this.low >>> 1) | (this.high << 31)) >>> 0;
+    const half = (this.high >>> 1) * TWO_32 + low;
     if (half > Number.MAX_SAFE_INTEGER) return Number.NaN;
-    return (this.#low & 1) === 0 ? half : safe(-half - 1);
+    return (this.low & 1) === 0 ? half : safe(-half - 1);
   }
 
   bool(): boolean {
-    this.#varint();
-    return this.#low !== 0 || this.#high !== 0;
+    this.passVarint();
+    return this.low !== 0 || this.high !== 0;
   }
 
   #fixed(size: 4 | 8): number {
@@ -180,8 +203,12 @@ export class ProtobufReader {
 
   /** Of the same bytes as `buffer`. */
   get view(): DataView {
+    return this.#view ?? this.#makeView();
+  }
+
+  #makeView(): DataView {
     const { buffer, byteOffset, byteLength } = this.buffer;
-    this.#view ??= new DataView(buffer, byteOffset, byteLength);
+    this.#view = new DataView(buffer, byteOffset, byteLength);
     return this.#view;
   }
 
@@ -261,7 +288,7 @@ export class ProtobufReader {
   skip(wireType: number, field = 0): void {
     switch (wireType) {
       case VARINT:
-        this.#varint();
+        this.passVarint();
         return;
       case FIXED64:
         this.#fixed(8);
@@ -304,6 +331,11 @@ export class ProtobufReader {
     this.skip(tag & 7, tag >>> 3);
     return this.buffer.subarray(tagOffset, this.offset);
   }
+}
+
+/** Four bytes of a varint, seven bits of each: 28. */
+function sevens(word: number): number {
+  return (word & 0x7f) | ((word >>> 1) & 0x3f80) | ((word >>> 2) & 0x1fc000) | ((word >>> 3) & 0xfe00000);
 }
 
 function safe(value: number): number {
