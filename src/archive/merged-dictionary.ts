@@ -1,5 +1,5 @@
 /** Byte strings → dense ids, in order of first appearance: open addressing over a growing byte arena. */
-import { letGo } from '../core/buffers.ts';
+import { letGo, viewOf } from '../core/buffers.ts';
 import { type DictionaryColumn, NULL_ID } from '../core/columns.ts';
 
 const HASH_SLOTS_AT_FIRST = 1024;
@@ -31,7 +31,7 @@ export class MergedDictionary {
   readFrom(bytes: Uint8Array): void {
     this.#copyWaiting();
     this.#source = bytes;
-    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    this.#view = viewOf(bytes);
   }
 
   idAt(start: number, end: number): number {

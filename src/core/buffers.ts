@@ -28,3 +28,8 @@ export function letGoOfColumn(column: Column): void {
     if (column.nulls) letGoOfOwn(column.nulls);
   }
 }
+
+/** Of the same bytes. */
+export function viewOf({ buffer, byteOffset, byteLength }: Uint8Array): DataView {
+  return new DataView(buffer, byteOffset, byteLength);
+}

@@ -12,7 +12,7 @@ const hasKeyInPath = (url: string): boolean => url.startsWith('/v1/input/');
 /** '' when the request carries none. */
 export function callerKey(url: string, headers: IncomingHttpHeaders): string {
   const inPath = hasKeyInPath(url) ? INPUT_KEY_PATH.exec(url) : null;
-  if (inPath) return decodeURIComponent(inPath[2]!).trim();
+  if (inPath) return decoded(inPath[2]!).trim();
   const query = url.indexOf('?');
   if (query >= 0) {
     const parameters = new URLSearchParams(url.slice(query + 1));
@@ -37,11 +37,15 @@ export function pathWithoutKeys(url: string): string {
 }
 
 function decodeName(part: string): string {
-  const name = part.split('=', 1)[0]!;
+  return decoded(part.split('=', 1)[0]!).toLowerCase();
+}
+
+/** As it is where its escapes are none. */
+function decoded(text: string): string {
   try {
-    return decodeURIComponent(name).toLowerCase();
+    return decodeURIComponent(text);
   } catch {
-    return name.toLowerCase();
+    return text;
   }
 }
 

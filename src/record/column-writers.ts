@@ -2,7 +2,7 @@
  * The columns of a batch while it is being filled: typed arrays that double when full, strings interned per column. What is not set is null, or
  * zero where that cannot be. A small column leaves as a copy in a buffer that its batch shares, so that the writer is used again.
  */
-import { letGo } from '../core/buffers.ts';
+import { letGo, viewOf } from '../core/buffers.ts';
 import { type Column, type ColumnSchema, LOW_WORD, NULL_ID } from '../core/columns.ts';
 import { aligned, type BatchLayout } from '../core/travelling-batch.ts';
 import type { SharedBuffer } from './shared-buffer.ts';
@@ -146,7 +146,7 @@ export class StringWriter extends IdWriter implements ColumnWriter {
   }
 
   get view(): DataView {
-    this.#view ??= new DataView(this.#bytes.buffer, this.#bytes.byteOffset, this.#bytes.byteLength);
+    this.#view ??= viewOf(this.#bytes);
     return this.#view;
   }
 

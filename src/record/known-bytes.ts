@@ -1,4 +1,5 @@
 /** Bytes that are looked for again and again at places where they mostly are: compared a word at a time, which takes less time than the way into native code. */
+import { viewOf } from '../core/buffers.ts';
 
 /** Where the words of many lie: an array of their own for each would take more than what is in it. */
 const ARENA_WORDS = 64 * 1024;
@@ -45,10 +46,6 @@ function shortBytes(view: DataView, offset: number, length: number): number {
   let bytes = 0;
   for (let i = 0; i < length; i++) bytes = bytes * 256 + view.getUint8(offset + i);
   return bytes;
-}
-
-export function viewOf(bytes: Uint8Array): DataView {
-  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
 /** Of the bytes from `start` to `end`, as 52 bits; `seed` sets apart what is looked for in one place and means another thing. */

@@ -8,7 +8,7 @@ import type { JsonScanner } from '../wire/json-scanner.ts';
 import type { StringWriter } from './column-writers.ts';
 import { hashBytes, KnownBytes } from './known-bytes.ts';
 import { type MetricRows, TYPE_NAMES } from './metrics-rows.ts';
-import { SeenItem, SeenSeries, tableOf } from './seen-series.ts';
+import { SEEN_BYTES_MAX, SeenItem, SeenSeries, tableOf } from './seen-series.ts';
 
 const QUOTE = 0x22;
 const COMMA = 0x2c;
@@ -171,7 +171,7 @@ export class JsonItemReader {
   #remember(start: number): SeenItem | undefined {
     const { bytes, offset: end } = this.#scanner;
     const { pointsStart, pointsEnd, timeStart, timeEnd, valueStart, valueEnd, pointEnd } = this.#places;
-    if (pointsStart < start || pointEnd === 0 || !SEEN.canHold(end - start)) return undefined;
+    if (pointsStart < start || pointEnd === 0 || end - start > SEEN_BYTES_MAX) return undefined;
     const view = this.#view;
     const kindSeed = this.#kind === 'series' ? 1 : 2;
     const hash = hashBytes(view, pointsEnd, end, hashBytes(view, start, timeStart, kindSeed) % 2 ** 31);

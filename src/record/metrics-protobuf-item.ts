@@ -2,14 +2,15 @@
  * One MetricSeries or Sketch → staged columns and rows. Whatever the columns would not give back exactly marks the item, whose
  * message is then kept as it was sent.
  */
+import { viewOf } from '../core/buffers.ts';
 import { NULL_ID } from '../core/columns.ts';
 import { hasNaNPayload } from '../wire/datadog/series-messages.ts';
 import type { ProtobufReader } from '../wire/protobuf.ts';
 import type { StringWriter } from './column-writers.ts';
-import { hashBytes, viewOf } from './known-bytes.ts';
+import { hashBytes } from './known-bytes.ts';
 import { FieldCache, FieldRun } from './metrics-protobuf-fields.ts';
 import { type MetricRows, TYPE_NAMES } from './metrics-rows.ts';
-import { SeenItem, SeenSeries, tableOf } from './seen-series.ts';
+import { SEEN_BYTES_MAX, SeenItem, SeenSeries, tableOf } from './seen-series.ts';
 
 /** Bytes of a point's value with its tag; of its time, which is in seconds of these centuries. */
 const VALUE_BYTES = 9;
@@ -139,7 +140,7 @@ export class ProtobufItemReader {
     const { buffer, end } = this.#receiver;
     if (endOfHead(buffer, start, end) !== pointsStart) return undefined;
     const [head, tail] = [buffer.subarray(start, pointsStart), buffer.subarray(pointsEnd, end)];
-    if (!SEEN.canHold(head.length + tail.length)) return undefined;
+    if (head.length + tail.length > SEEN_BYTES_MAX) return undefined;
     const place = this.#rows.place('series', '#2');
     if (!place) return undefined;
     const seen = new SeenItem(hashBytes(this.#view, start, pointsStart), head, tail, place);

@@ -68,8 +68,8 @@ export function tableOf(number: number): SeriesTableWriter | undefined {
 
 /** Of heads and tails that go with one table: when there are more, another table is begun. */
 const REMEMBERED_BYTES_MAX = 16 * MIB;
-/** Larger ones are rare, and quick for their size. */
-const LENGTH_MAX = 16 * 1024;
+/** Of an item to be remembered: larger ones are rare, and quick for their size. */
+export const SEEN_BYTES_MAX = 16 * 1024;
 
 export class SeenSeries {
   #items = new Map<number, SeenItem>();
@@ -95,10 +95,6 @@ export class SeenSeries {
     this.#items.set(item.hash, item);
     this.#bytes += item.head.length + item.tail.length;
     if (this.#bytes > REMEMBERED_BYTES_MAX) current?.close();
-  }
-
-  canHold(bytes: number): boolean {
-    return bytes <= LENGTH_MAX;
   }
 
   #turn(): void {

@@ -1,24 +1,7 @@
 /** Names of a span's fields and of what else is looked for by name, as bytes of the body. */
-import {
-  DURATION,
-  ERROR,
-  META,
-  META_STRUCT,
-  METRICS,
-  NAME,
-  PARENT_ID,
-  RESOURCE,
-  SERVICE,
-  SPAN_EVENTS,
-  SPAN_FIELDS,
-  SPAN_ID,
-  SPAN_LINKS,
-  START,
-  TRACE_ID,
-  TYPE,
-} from './traces-sink.ts';
+import * as SPAN from './traces-fields.ts';
 
-const NAMES = SPAN_FIELDS.map((name) => Buffer.from(name));
+const NAMES = SPAN.FIELDS.map((name) => Buffer.from(name));
 
 export function equals(bytes: Buffer, start: number, stop: number, name: Buffer): boolean {
   if (stop - start !== name.length) return false;
@@ -32,25 +15,25 @@ export function fieldNamed(bytes: Buffer, start: number, stop: number): number {
   const first = bytes[start];
   switch (stop - start) {
     case 4:
-      field = first === 0x6d ? META : first === 0x6e ? NAME : TYPE;
+      field = first === 0x6d ? SPAN.META : first === 0x6e ? SPAN.NAME : SPAN.TYPE;
       break;
     case 5:
-      field = first === 0x73 ? START : ERROR;
+      field = first === 0x73 ? SPAN.START : SPAN.ERROR;
       break;
     case 7:
-      field = first === 0x6d ? METRICS : bytes[start + 1] === 0x70 ? SPAN_ID : SERVICE;
+      field = first === 0x6d ? SPAN.METRICS : bytes[start + 1] === 0x70 ? SPAN.SPAN_ID : SPAN.SERVICE;
       break;
     case 8:
-      field = first === 0x74 ? TRACE_ID : first === 0x64 ? DURATION : RESOURCE;
+      field = first === 0x74 ? SPAN.TRACE_ID : first === 0x64 ? SPAN.DURATION : SPAN.RESOURCE;
       break;
     case 9:
-      field = PARENT_ID;
+      field = SPAN.PARENT_ID;
       break;
     case 10:
-      field = SPAN_LINKS;
+      field = SPAN.SPAN_LINKS;
       break;
     case 11:
-      field = first === 0x6d ? META_STRUCT : SPAN_EVENTS;
+      field = first === 0x6d ? SPAN.META_STRUCT : SPAN.SPAN_EVENTS;
       break;
     default:
       return -1;

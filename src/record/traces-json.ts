@@ -4,30 +4,14 @@
  */
 import { JsonScanner } from '../wire/json-scanner.ts';
 import { fieldNamed } from './traces-field-names.ts';
-import {
-  DURATION,
-  ERROR,
-  META,
-  META_STRUCT,
-  METRICS,
-  NAME,
-  PARENT_ID,
-  RESOURCE,
-  SERVICE,
-  SPAN_FIELDS,
-  SPAN_ID,
-  type SpanSink,
-  START,
-  TRACE_ID,
-  TRACE_ID_HIGH_KEY,
-  TYPE,
-} from './traces-sink.ts';
+import * as SPAN from './traces-fields.ts';
+import type { SpanSink } from './traces-sink.ts';
 
-const FIELDS = new Map<string, number>(SPAN_FIELDS.map((name, index) => [name, index]));
+const FIELDS = new Map<string, number>(SPAN.FIELDS.map((name, index) => [name, index]));
 const INTEGER = /^-?(?:0|[1-9]\d*)$/;
 /** A number that may be beyond doubles: a long run of digits, or an exponent of three digits. */
 const MAYBE_HUGE = /\d{300}|[eE][+-]?0*\d{3}/;
-const TRACE_ID_HIGH_QUOTED = Buffer.from(`"${TRACE_ID_HIGH_KEY}"`);
+const TRACE_ID_HIGH_QUOTED = Buffer.from(`"${SPAN.TRACE_ID_HIGH_KEY}"`);
 const TWO_15 = 2 ** 15;
 const TWO_17 = 2 ** 17;
 const TWO_32 = 2 ** 32;
@@ -41,6 +25,7 @@ export function decodeTracesJson(scanner: JsonScanner, sink: SpanSink): void {
     return;
   }
   scanner.enterArray();
+  const keys = new KnownKeys();
   let chunk = 0;
   let isRestorable = true;
   while (scanner.nextElement()) {
@@ -53,7 +38,7 @@ export function decodeTracesJson(scanner: JsonScanner, sink: SpanSink): void {
     scanner.enterArray();
     let count = 0;
     while (scanner.nextElement()) {
-      decodeSpan(scanner, sink);
+      decodeSpan(scanner, sink, keys);
       count += 1;
     }
     if (count === 0) isRestorable = false;
@@ -61,7 +46,7 @@ export function decodeTracesJson(scanner: JsonScanner, sink: SpanSink): void {
   if (!isRestorable) sink.addWhole('payload', Buffer.from(`[${'[],'.repeat(chunk - 1)}[]]`));
 }
 
-function decodeSpan(scanner: JsonScanner, sink: SpanSink): void {
+function decodeSpan(scanner: JsonScanner, sink: SpanSink, keys: KnownKeys): void {
   if (scanner.type() !== 'object') {
     sink.addOpaque(scanner.sliceValue());
     return;
@@ -69,9 +54,10 @@ function decodeSpan(scanner: JsonScanner, sink: SpanSink): void {
   const from = scanner.offset;
   scanner.enterObject();
   sink.beginSpan();
-  while (scanner.passKey()) {
-    const field = fieldOf(scanner);
-    if (field === -1) {
+  for (let member = 0; ; member++) {
+    const field = keys.passNext(scanner, member);
+    if (field === END) break;
+    if (field === NO_FIELD) {
       sink.exact = false;
       scanner.skipValue();
       continue;
@@ -84,38 +70,71 @@ function decodeSpan(scanner: JsonScanner, sink: SpanSink): void {
   sink.endSpan(sink.exact ? undefined : scanner.bytes.subarray(from, scanner.offset));
 }
 
-/** The field whose key was passed; -1: there is none of this name. */
+const END = -2;
+const NO_FIELD = -1;
+/** What stands in further places is not kept. */
+const PLACES_MAX = 32;
+
+/** Keys of spans by their place: most spans of a body have the same ones in the same order, written alike. */
+class KnownKeys {
+  /** What lies between the value before (or the opening brace) and the value. */
+  readonly #starts: number[] = [];
+  readonly #lengths: number[] = [];
+  readonly #fields: number[] = [];
+
+  /** Passes the next key and returns its field, NO_FIELD where there is none of this name; END at the closing brace. */
+  passNext(scanner: JsonScanner, place: number): number {
+    const known = this.#lengths[place];
+    if (known !== undefined && scanner.sameBytes(this.#starts[place]!, known) === known) {
+      scanner.passKnownKey(known);
+      scanner.skipSpace();
+      return this.#fields[place]!;
+    }
+    const start = scanner.offset;
+    if (!scanner.passKey()) return END;
+    const length = scanner.offset - start;
+    const field = fieldOf(scanner);
+    if (place < PLACES_MAX) {
+      this.#starts[place] = start;
+      this.#lengths[place] = length;
+      this.#fields[place] = field;
+    }
+    return field;
+  }
+}
+
+/** The field whose key was passed. */
 function fieldOf(scanner: JsonScanner): number {
   const { keyStart, keyEnd, offset } = scanner;
   const field = fieldNamed(scanner.bytes, keyStart + 1, keyEnd - 1);
-  if (field !== -1) return field;
+  if (field !== NO_FIELD) return field;
   // It may have been written with escapes.
   scanner.offset = keyStart;
-  const named = FIELDS.get(scanner.readString()) ?? -1;
+  const named = FIELDS.get(scanner.readString()) ?? NO_FIELD;
   scanner.offset = offset;
   return named;
 }
 
 function readField(scanner: JsonScanner, sink: SpanSink, field: number, type: string): void {
   switch (field) {
-    case SERVICE:
-    case NAME:
-    case RESOURCE:
-    case TYPE:
+    case SPAN.SERVICE:
+    case SPAN.NAME:
+    case SPAN.RESOURCE:
+    case SPAN.TYPE:
       if (type !== 'string') break;
       readText(scanner, sink, field);
       return;
-    case TRACE_ID:
-    case SPAN_ID:
-    case PARENT_ID:
-    case START:
-    case DURATION:
-    case ERROR:
+    case SPAN.TRACE_ID:
+    case SPAN.SPAN_ID:
+    case SPAN.PARENT_ID:
+    case SPAN.START:
+    case SPAN.DURATION:
+    case SPAN.ERROR:
       readInteger(scanner, sink, field, type);
       return;
-    case META:
-    case METRICS:
-    case META_STRUCT:
+    case SPAN.META:
+    case SPAN.METRICS:
+    case SPAN.META_STRUCT:
       if (type !== 'object') break;
       readObject(scanner, sink, field);
       return;
@@ -167,8 +186,8 @@ function readInteger(scanner: JsonScanner, sink: SpanSink, field: number, type: 
 }
 
 function setInteger(sink: SpanSink, field: number, low: number, high: number, negative: boolean): void {
-  if (field === ERROR) sink.setError(low, high, negative);
-  else if (field === START || field === DURATION) sink.setLong(field, low, high, negative);
+  if (field === SPAN.ERROR) sink.setError(low, high, negative);
+  else if (field === SPAN.START || field === SPAN.DURATION) sink.setLong(field, low, high, negative);
   else sink.setId(field, low, high, negative);
 }
 
@@ -215,8 +234,18 @@ function passDigits(scanner: JsonScanner): boolean {
 }
 
 function readObject(scanner: JsonScanner, sink: SpanSink, field: number): void {
-  const slice = scanner.sliceValue();
-  if (field === METRICS) {
+  const { objects } = sink;
+  const hint = sink.mapHint(field);
+  const start = scanner.offset;
+  const known = objects.pass(scanner, hint);
+  const tellsHigh = field === SPAN.META && sink.wantsTraceIdHigh;
+  if (known !== -1) {
+    sink.setJsonId(field, known);
+    if (tellsHigh) setTraceIdHigh(sink, scanner.bytes.subarray(start, scanner.offset));
+    return;
+  }
+  const slice = scanner.bytes.subarray(start, scanner.offset);
+  if (field === SPAN.METRICS) {
     const text = slice.toString('latin1', 0, slice.length);
     const quoted = MAYBE_HUGE.test(text) ? withHugeNumbersQuoted(slice) : undefined;
     if (quoted !== undefined) {
@@ -226,11 +255,15 @@ function readObject(scanner: JsonScanner, sink: SpanSink, field: number): void {
       return;
     }
   }
-  sink.setJsonBytes(field, slice);
-  if (field === META && sink.wantsTraceIdHigh && slice.includes(TRACE_ID_HIGH_QUOTED)) {
-    const high = memberText(slice, TRACE_ID_HIGH_KEY);
-    if (high !== undefined) sink.setTraceIdHigh(high);
-  }
+  const id = sink.setJsonBytes(field, slice);
+  if (id !== -1) objects.keep(hint, id);
+  if (tellsHigh) setTraceIdHigh(sink, slice);
+}
+
+function setTraceIdHigh(sink: SpanSink, meta: Buffer): void {
+  if (!meta.includes(TRACE_ID_HIGH_QUOTED)) return;
+  const high = memberText(meta, SPAN.TRACE_ID_HIGH_KEY);
+  if (high !== undefined) sink.setTraceIdHigh(high);
 }
 
 /** The object's members as they are, but numbers beyond doubles as strings; undefined when there are none. */

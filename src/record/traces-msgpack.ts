@@ -6,26 +6,10 @@
 import { type MsgpackReader, msgpackValueToJson } from '../wire/msgpack.ts';
 import type { KnownMap } from './known-maps.ts';
 import { equals, fieldNamed } from './traces-field-names.ts';
-import {
-  type ContainerColumn,
-  DURATION,
-  ERROR,
-  META,
-  META_STRUCT,
-  METRICS,
-  NAME,
-  PARENT_ID,
-  RESOURCE,
-  SERVICE,
-  SPAN_ID,
-  type SpanSink,
-  START,
-  TRACE_ID,
-  TRACE_ID_HIGH_KEY,
-  TYPE,
-} from './traces-sink.ts';
+import * as SPAN from './traces-fields.ts';
+import type { ContainerColumn, SpanSink } from './traces-sink.ts';
 
-const TRACE_ID_HIGH_BYTES = Buffer.from(TRACE_ID_HIGH_KEY);
+const TRACE_ID_HIGH_BYTES = Buffer.from(SPAN.TRACE_ID_HIGH_KEY);
 const OPEN_BRACE = 0x7b;
 const CLOSE_BRACE = 0x7d;
 const COMMA = 0x2c;
@@ -94,35 +78,35 @@ function decodeSpan(reader: MsgpackReader, sink: SpanSink): void {
 /** Reads the value (not nil) of a span's field; also that of a v0.5 span's numbers. */
 export function readField(reader: MsgpackReader, sink: SpanSink, field: number): void {
   switch (field) {
-    case SERVICE:
-    case NAME:
-    case RESOURCE:
-    case TYPE:
+    case SPAN.SERVICE:
+    case SPAN.NAME:
+    case SPAN.RESOURCE:
+    case SPAN.TYPE:
       if (reader.passString()) sink.setTextBytes(field, reader.view, reader.bytes, reader.start, reader.stop);
       else passOdd(reader, sink);
       return;
-    case TRACE_ID:
-    case SPAN_ID:
-    case PARENT_ID:
+    case SPAN.TRACE_ID:
+    case SPAN.SPAN_ID:
+    case SPAN.PARENT_ID:
       if (passWhole(reader)) sink.setId(field, reader.low, reader.high, reader.negative);
       else passOdd(reader, sink);
       return;
-    case START:
-    case DURATION:
+    case SPAN.START:
+    case SPAN.DURATION:
       if (passWhole(reader)) sink.setLong(field, reader.low, reader.high, reader.negative);
       else passOdd(reader, sink);
       return;
-    case ERROR:
+    case SPAN.ERROR:
       if (passWhole(reader)) sink.setError(reader.low, reader.high, reader.negative);
       else passOdd(reader, sink);
       return;
-    case META:
+    case SPAN.META:
       readMap(reader, sink, field, writeMetaValue);
       return;
-    case METRICS:
+    case SPAN.METRICS:
       readMap(reader, sink, field, writeMetricsValue);
       return;
-    case META_STRUCT:
+    case SPAN.META_STRUCT:
       readMap(reader, sink, field, writeMetaStructValue);
       return;
     default:
@@ -163,7 +147,7 @@ function readMap(reader: MsgpackReader, sink: SpanSink, field: number, writeValu
   const hint = sink.mapHint(field);
   const known = maps.at(hint);
   if (known !== undefined && known.count === pairs && readKnownMap(reader, sink, field, known, writeValue)) return;
-  const wantsHigh = field === META && sink.wantsTraceIdHigh;
+  const wantsHigh = field === SPAN.META && sink.wantsTraceIdHigh;
   const { draft } = maps;
   draft.begin(reader.offset);
   text.begin();
@@ -177,7 +161,7 @@ function readMap(reader: MsgpackReader, sink: SpanSink, field: number, writeValu
     if (reader.passString()) {
       ({ start, stop } = reader);
       if (!text.string(bytes, start, stop) || !text.isNewKey(bytes, start, stop)) sink.exact = false;
-      isHigh = field === META && equals(bytes, start, stop, TRACE_ID_HIGH_BYTES);
+      isHigh = field === SPAN.META && equals(bytes, start, stop, TRACE_ID_HIGH_BYTES);
     } else {
       sink.exact = false;
       text.json(JSON.stringify(msgpackValueToJson(reader).text));

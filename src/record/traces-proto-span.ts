@@ -5,51 +5,34 @@
 import { FIXED64, LENGTH_DELIMITED, type ProtobufReader, VARINT } from '../wire/protobuf.ts';
 import type { KnownMap } from './known-maps.ts';
 import { equals } from './traces-field-names.ts';
+import * as SPAN from './traces-fields.ts';
 import { type Exactness, messageToJson, type ProtoFields, SPAN_EVENT, SPAN_LINK } from './traces-proto-schema.ts';
-import {
-  DURATION,
-  ERROR,
-  META,
-  META_STRUCT,
-  METRICS,
-  NAME,
-  PARENT_ID,
-  RESOURCE,
-  SERVICE,
-  SPAN_EVENTS,
-  SPAN_ID,
-  SPAN_LINKS,
-  type SpanSink,
-  START,
-  TRACE_ID,
-  TRACE_ID_HIGH_KEY,
-  TYPE,
-} from './traces-sink.ts';
+import type { SpanSink } from './traces-sink.ts';
 
 const bytesTag = (field: number): number => (field << 3) | LENGTH_DELIMITED;
 const OPEN_BRACE = 0x7b;
 const CLOSE_BRACE = 0x7d;
 const COMMA = 0x2c;
-const TRACE_ID_HIGH_BYTES = Buffer.from(TRACE_ID_HIGH_KEY);
+const TRACE_ID_HIGH_BYTES = Buffer.from(SPAN.TRACE_ID_HIGH_KEY);
 
 /** Span field by protobuf number 1–15. */
 const FIELD_OF_NUMBER: readonly number[] = [
   -1,
-  SERVICE,
-  NAME,
-  RESOURCE,
-  TRACE_ID,
-  SPAN_ID,
-  PARENT_ID,
-  START,
-  DURATION,
-  ERROR,
-  META,
-  METRICS,
-  TYPE,
-  META_STRUCT,
-  SPAN_LINKS,
-  SPAN_EVENTS,
+  SPAN.SERVICE,
+  SPAN.NAME,
+  SPAN.RESOURCE,
+  SPAN.TRACE_ID,
+  SPAN.SPAN_ID,
+  SPAN.PARENT_ID,
+  SPAN.START,
+  SPAN.DURATION,
+  SPAN.ERROR,
+  SPAN.META,
+  SPAN.METRICS,
+  SPAN.TYPE,
+  SPAN.META_STRUCT,
+  SPAN.SPAN_LINKS,
+  SPAN.SPAN_EVENTS,
 ];
 const isVarintField = (number: number): boolean => number >= 4 && number <= 9;
 
@@ -90,36 +73,36 @@ export class SpanDecoder {
     const reader = this.#reader;
     const sink = this.#sink;
     switch (field) {
-      case SERVICE:
-      case NAME:
-      case RESOURCE:
-      case TYPE: {
+      case SPAN.SERVICE:
+      case SPAN.NAME:
+      case SPAN.RESOURCE:
+      case SPAN.TYPE: {
         const outer = reader.enter();
         sink.setTextBytes(field, reader.view, reader.buffer, reader.offset, reader.end);
         reader.leave(outer);
         return;
       }
-      case TRACE_ID:
-      case SPAN_ID:
-      case PARENT_ID:
+      case SPAN.TRACE_ID:
+      case SPAN.SPAN_ID:
+      case SPAN.PARENT_ID:
         reader.passWide();
         sink.setId(field, reader.low, reader.high, false);
         return;
-      case START:
-      case DURATION:
+      case SPAN.START:
+      case SPAN.DURATION:
         reader.passWide();
         sink.setLong(field, reader.low, reader.high, reader.high >= 0x80000000);
         return;
-      case ERROR:
+      case SPAN.ERROR:
         reader.passVarint();
         sink.setError(reader.low, reader.high, reader.high >= 0x80000000);
         return;
-      case META:
-      case METRICS:
-      case META_STRUCT:
+      case SPAN.META:
+      case SPAN.METRICS:
+      case SPAN.META_STRUCT:
         this.#map(field, tag);
         return;
-      case SPAN_LINKS:
+      case SPAN.SPAN_LINKS:
         this.#list(field, tag, SPAN_LINK);
         return;
       default:
@@ -144,7 +127,7 @@ export class SpanDecoder {
     const known = maps.at(hint);
     if (known !== undefined && this.#knownMap(field, tag, known)) return;
     const { draft } = maps;
-    const wantsHigh = field === META && sink.wantsTraceIdHigh;
+    const wantsHigh = field === SPAN.META && sink.wantsTraceIdHigh;
     draft.begin(reader.offset);
     text.begin();
     text.beginKeys();
@@ -154,7 +137,7 @@ export class SpanDecoder {
       this.#entry(field);
       const { keyStart, keyStop, valueStart, valueStop } = this.#place;
       if (!text.isNewKey(reader.buffer, keyStart, keyStop)) sink.exact = false;
-      if (field === META && equals(reader.buffer, keyStart, keyStop, TRACE_ID_HIGH_BYTES)) {
+      if (field === SPAN.META && equals(reader.buffer, keyStart, keyStop, TRACE_ID_HIGH_BYTES)) {
         draft.setHigh(count, valueStart, valueStop);
         if (wantsHigh) this.#setTraceIdHigh(valueStart, valueStop);
       }
@@ -218,7 +201,7 @@ export class SpanDecoder {
   #entry(field: number): void {
     const reader = this.#reader;
     const sink = this.#sink;
-    const valueTag = (2 << 3) | (field === METRICS ? FIXED64 : LENGTH_DELIMITED);
+    const valueTag = (2 << 3) | (field === SPAN.METRICS ? FIXED64 : LENGTH_DELIMITED);
     let keyStart = 0;
     let keyStop = -1;
     let valueStart = 0;
@@ -233,7 +216,7 @@ export class SpanDecoder {
         reader.leave(inner);
       } else if (tag === valueTag && valueStop < 0) {
         valueStart = reader.offset;
-        if (field === METRICS) {
+        if (field === SPAN.METRICS) {
           reader.skip(FIXED64);
           valueStop = reader.offset;
         } else {
@@ -254,11 +237,11 @@ export class SpanDecoder {
     const { text } = sink;
     if (!text.string(buffer, keyStart, keyStop)) sink.exact = false;
     text.colon();
-    if (field === METRICS) {
+    if (field === SPAN.METRICS) {
       if (!text.double(valueStop < 0 ? 0 : reader.view.getFloat64(valueStart, true))) sink.exact = false;
     } else {
       if (valueStop < 0) valueStop = valueStart;
-      if (field === META_STRUCT) text.base64(buffer, valueStart, valueStop);
+      if (field === SPAN.META_STRUCT) text.base64(buffer, valueStart, valueStop);
       else if (!text.string(buffer, valueStart, valueStop)) sink.exact = false;
     }
     const place = this.#place;

@@ -5,12 +5,12 @@
 import { MsgpackReader, msgpackToJson, msgpackValueToJson, renderKey } from '../wire/msgpack.ts';
 import { ProtobufReader } from '../wire/protobuf.ts';
 import type { Row } from './decoder.ts';
+import { FIELDS, SHAPE_LETTERS } from './traces-fields.ts';
 import { AGENT_PAYLOAD, messageToJson, SPAN } from './traces-proto-schema.ts';
-import { SHAPE_LETTERS, SPAN_FIELDS } from './traces-sink.ts';
 
 const IDS = new Set<string>(['trace_id', 'span_id', 'parent_id']);
 const TEXTS = new Set<string>(['service', 'name', 'resource', 'type']);
-const LETTERS_TO_FIELDS = new Map([...SHAPE_LETTERS].map((letter, index) => [letter, SPAN_FIELDS[index]!]));
+const LETTERS_TO_FIELDS = new Map([...SHAPE_LETTERS].map((letter, index) => [letter, FIELDS[index]!]));
 
 /**
  * One item (a span has one row) as JSON text. Exactly what was sent, by value, unless the item holds what JSON cannot say; then

@@ -12,54 +12,18 @@ import { BatchBuilder } from './batch-builder.ts';
 import type { Int32Writer, Int64Writer, StringWriter } from './column-writers.ts';
 import type { DecodeResult } from './decoder.ts';
 import { type KnownMap, KnownMaps } from './known-maps.ts';
+import { KnownObjects } from './known-objects.ts';
 import { SIGNAL_COLUMNS } from './schema.ts';
+import * as SPAN from './traces-fields.ts';
 import { JsonText } from './traces-text.ts';
 import { TextColumn } from './traces-text-column.ts';
 
-/** A span's fields by index, named as v0.4 names them; `LETTERS[i]` stands for field i in a shape. */
-export const SPAN_FIELDS = [
-  'service',
-  'name',
-  'resource',
-  'trace_id',
-  'span_id',
-  'parent_id',
-  'start',
-  'duration',
-  'error',
-  'meta',
-  'metrics',
-  'type',
-  'meta_struct',
-  'span_links',
-  'span_events',
-] as const;
-export const SHAPE_LETTERS = 'snrtipbdemxyzlv';
-
-export const SERVICE = 0;
-export const NAME = 1;
-export const RESOURCE = 2;
-export const TRACE_ID = 3;
-export const SPAN_ID = 4;
-export const PARENT_ID = 5;
-export const START = 6;
-export const DURATION = 7;
-export const ERROR = 8;
-export const META = 9;
-export const METRICS = 10;
-export const TYPE = 11;
-export const META_STRUCT = 12;
-export const SPAN_LINKS = 13;
-export const SPAN_EVENTS = 14;
-
-/** The meta key (of the first span of a chunk) that holds the high 64 bits of the trace id. */
-export const TRACE_ID_HIGH_KEY = '_dd.p.tid';
 const CLOSE_BRACE = 0x7d;
 const TRACE_ID_HIGH = /^[0-9a-fA-F]{16}$/;
 
 /** Shapes repeat; texts up to this length are looked up, so that equal ones are kept once. */
 const INTERNED_BYTES_MAX = 256;
-const SHAPE_BYTES_MAX = 2 * SPAN_FIELDS.length + 3;
+const SHAPE_BYTES_MAX = 2 * SPAN.FIELDS.length + 3;
 
 /** The body has more rows than ROWS_PER_ENVELOPE_MAX: it is kept whole. Caught at the decoders' edge. */
 export class TooManyRows extends Error {}
@@ -80,6 +44,8 @@ export class SpanSink {
   readonly text = new JsonText();
   /** Maps of this body. */
   readonly maps = new KnownMaps();
+  /** As `maps`, where they stay as they were sent. */
+  readonly objects = new KnownObjects();
   /** Spans, and what stood in the place of spans. */
   itemCount = 0;
   opaqueCount = 0;
@@ -87,7 +53,7 @@ export class SpanSink {
   exact = true;
   readonly #builder = new BatchBuilder(SIGNAL_COLUMNS.traces);
   /** Ids of the texts that came last, by field. */
-  readonly #textIds: number[] = new Array<number>(SPAN_FIELDS.length).fill(0);
+  readonly #textIds: number[] = new Array<number>(SPAN.FIELDS.length).fill(0);
   readonly #texts: (TextColumn | undefined)[];
   readonly #jsons: (StringWriter | undefined)[];
   readonly #time: Int64Writer;
@@ -122,21 +88,21 @@ export class SpanSink {
     const b = this.#builder;
     const text = (name: string): TextColumn => new TextColumn(b.strings(name));
     this.#texts = [];
-    this.#texts[SERVICE] = text('service');
-    this.#texts[NAME] = text('name');
-    this.#texts[RESOURCE] = text('resource');
-    this.#texts[TYPE] = text('type');
+    this.#texts[SPAN.SERVICE] = text('service');
+    this.#texts[SPAN.NAME] = text('name');
+    this.#texts[SPAN.RESOURCE] = text('resource');
+    this.#texts[SPAN.TYPE] = text('type');
     this.#jsons = [];
-    for (const field of [META, METRICS, META_STRUCT, SPAN_LINKS, SPAN_EVENTS]) {
-      this.#jsons[field] = b.strings(SPAN_FIELDS[field]!);
+    for (const field of [SPAN.META, SPAN.METRICS, SPAN.META_STRUCT, SPAN.SPAN_LINKS, SPAN.SPAN_EVENTS]) {
+      this.#jsons[field] = b.strings(SPAN.FIELDS[field]!);
     }
     this.#time = b.longs('time');
     this.#ids = [];
-    this.#ids[TRACE_ID] = b.longs('trace_id');
-    this.#ids[SPAN_ID] = b.longs('span_id');
-    this.#ids[PARENT_ID] = b.longs('parent_id');
-    this.#ids[START] = this.#time;
-    this.#ids[DURATION] = b.longs('duration');
+    this.#ids[SPAN.TRACE_ID] = b.longs('trace_id');
+    this.#ids[SPAN.SPAN_ID] = b.longs('span_id');
+    this.#ids[SPAN.PARENT_ID] = b.longs('parent_id');
+    this.#ids[SPAN.START] = this.#time;
+    this.#ids[SPAN.DURATION] = b.longs('duration');
     this.#error = b.ints('error');
     this.#item = b.ints('item');
     this.#payload = b.ints('payload');
@@ -205,7 +171,7 @@ export class SpanSink {
       return;
     }
     this.#met |= bit;
-    this.#shapeBytes[this.#shapeLength++] = SHAPE_LETTERS.charCodeAt(field) - (isNil ? 32 : 0);
+    this.#shapeBytes[this.#shapeLength++] = SPAN.SHAPE_LETTERS.charCodeAt(field) - (isNil ? 32 : 0);
   }
 
   /** SERVICE, NAME, RESOURCE or TYPE from the body's bytes. */
@@ -249,7 +215,7 @@ export class SpanSink {
       return;
     }
     this.#error.set(this.row, value);
-    this.#filled |= 1 << ERROR;
+    this.#filled |= 1 << SPAN.ERROR;
   }
 
   /** A JSON field from what `text` holds now. Returns the id of the text where equal ones have the same, else -1. */
@@ -275,7 +241,7 @@ export class SpanSink {
 
   /** By which a span's maps are kept: spans of one service and name mostly have maps that are alike. */
   mapHint(field: number): number {
-    return this.#textIds[SERVICE]! * 5 + this.#textIds[NAME]! * 2 + field;
+    return this.#textIds[SPAN.SERVICE]! * 5 + this.#textIds[SPAN.NAME]! * 2 + field;
   }
 
   /** A body's first spans may be its only ones: their maps are not kept. */
@@ -283,12 +249,22 @@ export class SpanSink {
     return this.itemCount > 0;
   }
 
-  /** A JSON field from bytes that are JSON already and stay unchanged. Not UTF-8: inexact and left out. */
-  setJsonBytes(field: number, bytes: Buffer): void {
+  /** A JSON field from bytes that are JSON already and stay unchanged; returns the id of the text. Not UTF-8: inexact and left out, -1. */
+  setJsonBytes(field: number, bytes: Buffer): number {
+    if (!isUtf8(bytes)) {
+      this.exact = false;
+      return -1;
+    }
     const writer = this.#jsons[field]!;
-    if (!isUtf8(bytes)) this.exact = false;
-    else if (bytes.length <= INTERNED_BYTES_MAX) writer.set(this.row, bytes.toString('utf8', 0, bytes.length));
-    else writer.setBytes(this.row, bytes);
+    const isLookedUp = bytes.length <= INTERNED_BYTES_MAX;
+    const id = isLookedUp ? writer.intern(bytes.toString('utf8', 0, bytes.length)) : writer.add(bytes);
+    writer.setId(this.row, id);
+    return id;
+  }
+
+  /** A JSON field with the text that has this id. */
+  setJsonId(field: number, id: number): void {
+    this.#jsons[field]!.setId(this.row, id);
   }
 
   setJsonText(field: number, text: string): void {
@@ -309,9 +285,9 @@ export class SpanSink {
     this.expectRows(1);
     const row = this.row;
     const filled = this.#filled;
-    if ((filled & (1 << START)) === 0) this.#time.set(row, this.#receivedNs);
-    if ((filled & (1 << PARENT_ID)) === 0) this.#ids[PARENT_ID]!.setHalves(row, 0, 0);
-    if ((filled & (1 << ERROR)) === 0) this.#error.set(row, 0);
+    if ((filled & (1 << SPAN.START)) === 0) this.#time.set(row, this.#receivedNs);
+    if ((filled & (1 << SPAN.PARENT_ID)) === 0) this.#ids[SPAN.PARENT_ID]!.setHalves(row, 0, 0);
+    if ((filled & (1 << SPAN.ERROR)) === 0) this.#error.set(row, 0);
     this.#kind.setId(row, this.#spanKind);
     this.#shape.setId(row, this.#shapeId());
     if (!this.exact) {

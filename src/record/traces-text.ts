@@ -3,6 +3,7 @@
  * unless that is kept.
  */
 import { isUtf8 } from 'node:buffer';
+import { viewOf } from '../core/buffers.ts';
 import { textOfDouble } from '../wire/json-number.ts';
 import { stopsIn } from '../wire/json-scanner.ts';
 
@@ -241,8 +242,4 @@ export class JsonText {
   takeBytes(): Buffer {
     return this.#arena.subarray(this.#start, this.#at);
   }
-}
-
-function viewOf(bytes: Buffer): DataView {
-  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }

@@ -8,17 +8,18 @@
 import { ROWS_PER_ENVELOPE_MAX } from '../core/limits.ts';
 import type { MsgpackReader } from '../wire/msgpack.ts';
 import { equals } from './traces-field-names.ts';
+import * as SPAN from './traces-fields.ts';
 import { emptyChunks, readField } from './traces-msgpack.ts';
-import { META, METRICS, SPAN_FIELDS, type SpanSink, TooManyRows, TRACE_ID_HIGH_KEY } from './traces-sink.ts';
+import { type SpanSink, TooManyRows } from './traces-sink.ts';
 
 const ELEMENTS = 12;
-const TEXT_FIELDS: readonly boolean[] = SPAN_FIELDS.map((name) =>
+const TEXT_FIELDS: readonly boolean[] = SPAN.FIELDS.map((name) =>
   ['service', 'name', 'resource', 'type'].includes(name),
 );
-const TRACE_ID_HIGH_BYTES = Buffer.from(TRACE_ID_HIGH_KEY);
+const TRACE_ID_HIGH_BYTES = Buffer.from(SPAN.TRACE_ID_HIGH_KEY);
 /** The twelve names as msgpack strings, with a map header before the first. */
 const MAP_OF_12 = Buffer.from([0x8c]);
-const KEYS = SPAN_FIELDS.slice(0, ELEMENTS).map((name) => Buffer.from([0xa0 | name.length, ...Buffer.from(name)]));
+const KEYS = SPAN.FIELDS.slice(0, ELEMENTS).map((name) => Buffer.from([0xa0 | name.length, ...Buffer.from(name)]));
 
 /** Where the table's entries lie: [entry, stop) with the msgpack header, [start, stop) the text alone. */
 interface StringTable {
@@ -86,7 +87,7 @@ function decodeSpan(reader: MsgpackReader, sink: SpanSink, table: StringTable): 
       const index = readIndex(reader, table);
       if (index >= 0) sink.setTextBytes(field, reader.view, reader.bytes, table.starts[index]!, table.stops[index]!);
       else passOdd(reader, sink);
-    } else if (field === META || field === METRICS) {
+    } else if (field === SPAN.META || field === SPAN.METRICS) {
       readMap(reader, sink, table, field);
     } else {
       readField(reader, sink, field);
@@ -127,7 +128,7 @@ function readMap(reader: MsgpackReader, sink: SpanSink, table: StringTable, fiel
     const stop = table.stops[key]!;
     if (!text.string(bytes, start, stop) || !text.isNewKey(bytes, start, stop)) sink.exact = false;
     text.colon();
-    if (field === METRICS) {
+    if (field === SPAN.METRICS) {
       writeNumber(reader, sink);
     } else {
       const isTraceIdHigh = sink.wantsTraceIdHigh && equals(bytes, start, stop, TRACE_ID_HIGH_BYTES);
@@ -179,12 +180,12 @@ function spanAsMap(reader: MsgpackReader, from: number, table: StringTable): Buf
   for (let field = 0; field < ELEMENTS; field++) {
     pieces.push(KEYS[field]!);
     const header = reader.offset;
-    const pairs = field === META || field === METRICS ? reader.enterMap() : undefined;
+    const pairs = field === SPAN.META || field === SPAN.METRICS ? reader.enterMap() : undefined;
     if (pairs !== undefined) {
       pieces.push(reader.bytes.subarray(header, reader.offset));
       for (let i = 0; i < pairs; i++) {
         pushTextOrAsSent();
-        if (field === META) pushTextOrAsSent();
+        if (field === SPAN.META) pushTextOrAsSent();
         else pieces.push(reader.sliceValue());
       }
     } else if (TEXT_FIELDS[field]) {

@@ -5,6 +5,7 @@
  * Malformed input throws `JsonSyntaxError` with the offset; decoders catch it once, at their edge.
  */
 import { isUtf8 } from 'node:buffer';
+import { viewOf } from '../core/buffers.ts';
 import { NESTING_MAX } from '../core/limits.ts';
 import { isExactDouble } from './json-number.ts';
 import { sameBytes } from './same-bytes.ts';
@@ -60,7 +61,7 @@ export class JsonScanner {
 
   constructor(bytes: Uint8Array, start = 0, end = bytes.byteLength) {
     this.bytes = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    this.view = viewOf(bytes);
     this.offset = start;
     this.end = end;
     // A byte order mark is not JSON, but some senders write one and every parser skips it.

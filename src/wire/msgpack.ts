@@ -7,6 +7,7 @@
  * elements than bytes are left is malformed, so no count is ever believed before the bytes are there.
  */
 import { isUtf8 } from 'node:buffer';
+import { viewOf } from '../core/buffers.ts';
 import { NESTING_MAX } from '../core/limits.ts';
 import { textOfDouble } from './json-number.ts';
 
@@ -62,7 +63,7 @@ export class MsgpackReader {
 
   constructor(bytes: Uint8Array, start = 0, end = bytes.byteLength) {
     this.bytes = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    this.view = viewOf(bytes);
     this.offset = start;
     this.end = end;
   }

@@ -5,6 +5,7 @@
  * Malformed input throws `ProtobufError` with the offset; decoders catch it once, at their edge.
  */
 import { isUtf8 } from 'node:buffer';
+import { viewOf } from '../core/buffers.ts';
 import { NESTING_MAX } from '../core/limits.ts';
 
 export const VARINT = 0;
@@ -203,12 +204,7 @@ export class ProtobufReader {
 
   /** Of the same bytes as `buffer`. */
   get view(): DataView {
-    return this.#view ?? this.#makeView();
-  }
-
-  #makeView(): DataView {
-    const { buffer, byteOffset, byteLength } = this.buffer;
-    this.#view = new DataView(buffer, byteOffset, byteLength);
+    this.#view ??= viewOf(this.buffer);
     return this.#view;
   }
 

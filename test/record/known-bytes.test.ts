@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { KnownBytes, viewOf } from '../../src/record/known-bytes.ts';
+import { viewOf } from '../../src/core/buffers.ts';
+import { KnownBytes } from '../../src/record/known-bytes.ts';
 
 describe('known bytes', () => {
   it('are found where all of them stand, and nowhere else', () => {

@@ -5,7 +5,7 @@ import type { Row } from '../../src/record/decoder.ts';
 import { decodeLogs } from '../../src/record/logs.ts';
 import { JsonScanner, JsonSyntaxError } from '../../src/wire/json-scanner.ts';
 import { rowsOf } from '../support/rows.ts';
-import { jsonSpace, jsonString, jsonValue, pick } from './logs-support.ts';
+import { jsonSpace, jsonString, jsonValue, LOG_KEYS, pick } from './logs-support.ts';
 
 const decode = (body: Uint8Array) =>
   decodeLogs({ protocol: 'logs-json', body, contentType: '', path: '/api/v2/logs', receivedAtMs: 1_750_000_000_123 });
@@ -16,23 +16,7 @@ function rowsOfBody(body: Uint8Array): Row[] {
   return rowsOf(result.batch).map((row) => ({ ...row, item: 0 }));
 }
 
-const KEYS = [
-  'message',
-  'status',
-  'hostname',
-  'host',
-  'service',
-  'ddsource',
-  'source',
-  'ddtags',
-  'timestamp',
-  '@timestamp',
-  'dd',
-  'dd.trace_id',
-  'trace_id',
-  'mess\\u0061ge',
-  'custom',
-];
+const KEYS = [...LOG_KEYS, 'mess\\u0061ge', 'custom'];
 const VALUES = [
   '1700000000123',
   '1431857103000',

@@ -1,5 +1,6 @@
 /** Random JSON texts that no serializer would write: odd white space, escapes, duplicate keys, long decimals, lone surrogates. */
 import type { Random } from '../../src/core/random.ts';
+import { KEY_NUMBERS } from '../../src/record/logs-keys.ts';
 
 export function pick<T>(random: Random, from: readonly T[]): T {
   return from[Math.floor(random.next() * from.length)]!;
@@ -82,3 +83,6 @@ export function jsonObject(random: Random, members: readonly [string, string][])
   const space = () => jsonSpace(random);
   return `{${members.map(([key, value]) => `${space()}${key}${space()}:${space()}${value}${space()}`).join(',')}${space()}}`;
 }
+
+/** Keys that mean something in a log. */
+export const LOG_KEYS: readonly string[] = [...KEY_NUMBERS.keys()];

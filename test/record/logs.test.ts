@@ -7,7 +7,7 @@ import { decodeLogs, renderLog } from '../../src/record/logs.ts';
 import { TimeReader, timeOfText } from '../../src/record/logs-time.ts';
 import { firstDifference, parseLossless } from '../support/json-value.ts';
 import { itemsOf, rowsOf } from '../support/rows.ts';
-import { jsonObject, jsonSpace, jsonString, jsonValue, pick } from './logs-support.ts';
+import { jsonObject, jsonSpace, jsonString, jsonValue, LOG_KEYS, pick } from './logs-support.ts';
 
 const RECEIVED_AT_MS = 1_750_000_000_123;
 
@@ -43,28 +43,7 @@ function expectRoundTrip(body: string): Row[][] {
   return items;
 }
 
-const KEYS = [
-  'message',
-  'status',
-  'hostname',
-  'host',
-  'service',
-  'ddsource',
-  'source',
-  'ddtags',
-  'timestamp',
-  '@timestamp',
-  'date',
-  'dd.trace_id',
-  'dd.span_id',
-  'trace_id',
-  'span_id',
-  'dd',
-  'mess\\u0061ge',
-  'custom',
-  'a b',
-  '',
-];
+const KEYS = [...LOG_KEYS, 'mess\\u0061ge', 'custom', 'a b', ''];
 
 function randomItem(random: Random): string {
   if (random.next() < 0.05) return jsonValue(random);

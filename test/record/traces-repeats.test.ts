@@ -6,7 +6,7 @@ import { decodeTraces } from '../../src/record/traces.ts';
 import { sameBytes } from '../../src/wire/same-bytes.ts';
 import { rowsOf } from '../support/rows.ts';
 import { RandomValues } from '../wire/msgpack-values.ts';
-import { bodyProto, bodyV04, bodyV07, type Plain, type PlainSpan } from './traces-bodies.ts';
+import { bodyProto, bodyV04, bodyV07, jsonOf, type Plain, type PlainSpan } from './traces-bodies.ts';
 import { randomSpan, type SpanStyle } from './traces-random.ts';
 
 function rowsOfBody(protocol: Protocol, body: Uint8Array): Row[] {
@@ -60,6 +60,7 @@ const FORMS: [Protocol, SpanStyle, (chunks: PlainSpan[][]) => Uint8Array][] = [
   ['traces-v04-msgpack', {}, bodyV04],
   ['traces-v07-msgpack', {}, (chunks) => bodyV07(chunks)],
   ['traces-agent-proto', { proto: true }, (chunks) => bodyProto([chunks])],
+  ['traces-v04-json', {}, (chunks) => Buffer.from(jsonOf(chunks))],
 ];
 
 test.each(FORMS)('%s: rows of spans that are alike are those of each alone', (protocol, style, bodyOf) => {
