@@ -33,14 +33,14 @@ function objectOf(random: Random, members: readonly Member[]): string {
   return `{${texts.join(',') || space()}}`;
 }
 
-function valueOf(random: Random): string {
+function someValue(random: Random): string {
   return random.next() < 0.8 ? pick(random, VALUES) : jsonValue(random);
 }
 
 function varied(random: Random, members: readonly Member[]): Member[] {
-  const next = members.map(([key, value]): Member => [key, random.next() < 0.15 ? valueOf(random) : value]);
+  const next = members.map(([key, value]): Member => [key, random.next() < 0.15 ? someValue(random) : value]);
   if (random.next() < 0.1) next.splice(Math.floor(random.next() * (next.length + 1)), 1);
-  if (random.next() < 0.1) next.push([pick(random, ['more', 'k', 'k1']), valueOf(random)]);
+  if (random.next() < 0.1) next.push([pick(random, ['more', 'k', 'k1']), someValue(random)]);
   if (random.next() < 0.05) next.reverse();
   return next;
 }
@@ -84,7 +84,7 @@ test('objects that are alike end where they end, and are the same only if their 
   let brokenCount = 0;
   for (let seed = 1; seed <= 10000; seed++) {
     const random = seededRandom(seed);
-    let members: Member[] = Array.from({ length: Math.floor(random.next() * 6) }, (_, i) => [`k${i}`, valueOf(random)]);
+    let members: Member[] = Array.from({ length: Math.floor(random.next() * 6) }, (_, i) => [`k${i}`, someValue(random)]);
     const texts: string[] = [];
     for (let i = 2 + Math.floor(random.next() * 8); i > 0; i--) {
       texts.push(objectOf(random, members));
