@@ -61,7 +61,8 @@ export interface ArchiveStatus {
 
 export const ARCHIVE_CONSUMER = 'archive';
 const READ_ENTRIES_MAX = 256;
-const READ_BYTES_MAX = 4 * MIB;
+/** Enough large bodies for all that are decoded again at once. */
+const READ_BYTES_MAX = 12 * MIB;
 const RETRY_AFTER_MS = 500;
 /** So often is an envelope refused for want of memory before it is decoded regardless. */
 const BUSY_MAX = 20;

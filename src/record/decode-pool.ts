@@ -59,10 +59,10 @@ interface Lane {
 }
 
 /**
- * New bodies at a worker once some stand back: about as many as an archive has there itself. Until none stands back any more, as the archive is soon
- * there with the next ones.
+ * New bodies at a worker once some stand back: half as many as an archive has there itself (archive/decoded-ahead.ts). With as many, all that it gains on
+ * them they gain on it, and it never catches up. Until none stands back any more, as the archive is soon there with the next ones.
  */
-const NEW_BESIDE_AGAIN_MAX = 16;
+const NEW_BESIDE_AGAIN_MAX = 8;
 
 const newAt = (lane: Lane): number => lane.waiting.size - lane.againCount;
 
