@@ -23,24 +23,39 @@ export interface MeasureOptions {
   samplesMin: number;
 }
 
+/** Of the time to sample, how long it is warmed up at least; and at most, where runs still get faster. */
 const WARM_UP_SHARE = 0.4;
+const WARM_UP_SHARE_MAX = 2;
+/** It is warm once so many runs in a row were no faster than the best before them, by this factor. */
+const STEADY_RUNS = 6;
+const FASTER = 0.97;
 const SAMPLES_MAX = 200;
 const SAMPLE_SECONDS_MIN = 0.01;
 /** The observer's entries come a moment later. */
 const ENTRIES_LATE_MS = 20;
 
+/** Returns how long the fastest run took, in seconds. */
+async function warmUp(run: () => void | Promise<void>, seconds: number): Promise<number> {
+  const beganMs = performance.now();
+  let best = Number.POSITIVE_INFINITY;
+  let steadyRuns = 0;
+  for (let runs = 0; runs < 10_000; runs++) {
+    const startedMs = performance.now();
+    await run();
+    const endedMs = performance.now();
+    const tookSeconds = (endedMs - startedMs) / 1000;
+    steadyRuns = tookSeconds < best * FASTER ? 0 : steadyRuns + 1;
+    best = Math.min(best, tookSeconds);
+    const share = (endedMs - beganMs) / 1000 / seconds;
+    if (share >= WARM_UP_SHARE_MAX || (share >= WARM_UP_SHARE && steadyRuns >= STEADY_RUNS)) break;
+  }
+  return best;
+}
+
 /** `run` does the work once. */
 export async function measure(run: () => void | Promise<void>, options: MeasureOptions): Promise<Samples> {
   const { seconds, samplesMin } = options;
-  const warmUpEndMs = performance.now() + seconds * WARM_UP_SHARE * 1000;
-  let runs = 0;
-  let runSeconds = Number.POSITIVE_INFINITY;
-  do {
-    const startedMs = performance.now();
-    await run();
-    runSeconds = Math.min(runSeconds, (performance.now() - startedMs) / 1000);
-    runs += 1;
-  } while (performance.now() < warmUpEndMs && runs < 10_000);
+  const runSeconds = await warmUp(run, seconds);
   const runsPerSample = Math.max(1, Math.ceil(SAMPLE_SECONDS_MIN / Math.max(runSeconds, 1e-7)));
 
   let gcMs = 0;

@@ -84,7 +84,10 @@ test('objects that are alike end where they end, and are the same only if their 
   let brokenCount = 0;
   for (let seed = 1; seed <= 10000; seed++) {
     const random = seededRandom(seed);
-    let members: Member[] = Array.from({ length: Math.floor(random.next() * 6) }, (_, i) => [`k${i}`, someValue(random)]);
+    let members: Member[] = Array.from({ length: Math.floor(random.next() * 6) }, (_, i) => [
+      `k${i}`,
+      someValue(random),
+    ]);
     const texts: string[] = [];
     for (let i = 2 + Math.floor(random.next() * 8); i > 0; i--) {
       texts.push(objectOf(random, members));

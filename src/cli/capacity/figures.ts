@@ -57,8 +57,8 @@ export const STORED_SHARE_OF_SKETCHES = 0.0713;
  * Durability `store` is counted with the same figures: its case waits for chunks, and has no load to speak of.
  */
 export const CPU_SECONDS = {
-  perMillionPoints: 2.79,
-  perMillionSketches: 40.8,
-  perMillionSpans: 43.4,
-  perGbOfLogs: 13.4,
+  perMillionPoints: 1.38,
+  perMillionSketches: 14.5,
+  perMillionSpans: 20.2,
+  perGbOfLogs: 8.44,
 } as const;
