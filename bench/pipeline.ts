@@ -3,7 +3,6 @@
  * thread and without journal, store and transfer between threads. Cuts follow the archive's bounds, so that sizes are those of the
  * objects that the product flushes.
  */
-
 import { type AddedEnvelope, type BuiltSegment, SegmentBuilder } from '../src/archive/segment-builder.ts';
 import type { Codec } from '../src/codec/codec.ts';
 import { ZSTD_LEVELS } from '../src/config/declaration.ts';

@@ -83,7 +83,14 @@ export class BatchLayout {
   }
 
   /** Where in the page a column of text lies; `column`: its index in the schema. */
-  setDictionary(column: number, ids: number, offsets: number, offsetCount: number, bytes: number, byteLength: number) {
+  setDictionary(
+    column: number,
+    ids: number,
+    offsets: number,
+    offsetCount: number,
+    bytes: number,
+    byteLength: number,
+  ): void {
     const ints = this.#ints;
     const at = this.#places.starts[column]!;
     ints[at] = ids;

@@ -3,6 +3,7 @@
  * bytes that were sent, so that every number and escape stays as it was.
  */
 import { JsonScanner } from '../wire/json-scanner.ts';
+import { KnownObjects } from './known-objects.ts';
 import { fieldNamed } from './traces-field-names.ts';
 import * as SPAN from './traces-fields.ts';
 import type { SpanSink } from './traces-sink.ts';
@@ -25,7 +26,7 @@ export function decodeTracesJson(scanner: JsonScanner, sink: SpanSink): void {
     return;
   }
   scanner.enterArray();
-  const keys = new KnownKeys();
+  const known: Known = { keys: new KnownKeys(), objects: new KnownObjects() };
   let chunk = 0;
   let isRestorable = true;
   while (scanner.nextElement()) {
@@ -38,7 +39,7 @@ export function decodeTracesJson(scanner: JsonScanner, sink: SpanSink): void {
     scanner.enterArray();
     let count = 0;
     while (scanner.nextElement()) {
-      decodeSpan(scanner, sink, keys);
+      decodeSpan(scanner, sink, known);
       count += 1;
     }
     if (count === 0) isRestorable = false;
@@ -46,7 +47,13 @@ export function decodeTracesJson(scanner: JsonScanner, sink: SpanSink): void {
   if (!isRestorable) sink.addWhole('payload', Buffer.from(`[${'[],'.repeat(chunk - 1)}[]]`));
 }
 
-function decodeSpan(scanner: JsonScanner, sink: SpanSink, keys: KnownKeys): void {
+/** What came before in the body. */
+interface Known {
+  keys: KnownKeys;
+  objects: KnownObjects;
+}
+
+function decodeSpan(scanner: JsonScanner, sink: SpanSink, { keys, objects }: Known): void {
   if (scanner.type() !== 'object') {
     sink.addOpaque(scanner.sliceValue());
     return;
@@ -65,7 +72,7 @@ function decodeSpan(scanner: JsonScanner, sink: SpanSink, keys: KnownKeys): void
     const type = scanner.type();
     sink.meet(field, type === 'null');
     if (type === 'null') scanner.skipValue();
-    else readField(scanner, sink, field, type);
+    else readField(scanner, sink, field, type, objects);
   }
   sink.endSpan(sink.exact ? undefined : scanner.bytes.subarray(from, scanner.offset));
 }
@@ -115,7 +122,7 @@ function fieldOf(scanner: JsonScanner): number {
   return named;
 }
 
-function readField(scanner: JsonScanner, sink: SpanSink, field: number, type: string): void {
+function readField(scanner: JsonScanner, sink: SpanSink, field: number, type: string, objects: KnownObjects): void {
   switch (field) {
     case SPAN.SERVICE:
     case SPAN.NAME:
@@ -136,7 +143,7 @@ function readField(scanner: JsonScanner, sink: SpanSink, field: number, type: st
     case SPAN.METRICS:
     case SPAN.META_STRUCT:
       if (type !== 'object') break;
-      readObject(scanner, sink, field);
+      readObject(scanner, sink, field, objects);
       return;
     default:
       if (type !== 'array') break;
@@ -233,8 +240,7 @@ function passDigits(scanner: JsonScanner): boolean {
   return true;
 }
 
-function readObject(scanner: JsonScanner, sink: SpanSink, field: number): void {
-  const { objects } = sink;
+function readObject(scanner: JsonScanner, sink: SpanSink, field: number, objects: KnownObjects): void {
   const hint = sink.mapHint(field);
   const start = scanner.offset;
   const known = objects.pass(scanner, hint);

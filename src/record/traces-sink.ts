@@ -12,7 +12,6 @@ import { BatchBuilder } from './batch-builder.ts';
 import type { Int32Writer, Int64Writer, StringWriter } from './column-writers.ts';
 import type { DecodeResult } from './decoder.ts';
 import { type KnownMap, KnownMaps } from './known-maps.ts';
-import { KnownObjects } from './known-objects.ts';
 import { SIGNAL_COLUMNS } from './schema.ts';
 import * as SPAN from './traces-fields.ts';
 import { JsonText } from './traces-text.ts';
@@ -44,8 +43,6 @@ export class SpanSink {
   readonly text = new JsonText();
   /** Maps of this body. */
   readonly maps = new KnownMaps();
-  /** As `maps`, where they stay as they were sent. */
-  readonly objects = new KnownObjects();
   /** Spans, and what stood in the place of spans. */
   itemCount = 0;
   opaqueCount = 0;

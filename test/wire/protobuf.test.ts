@@ -19,6 +19,33 @@ function integers(): bigint[] {
 }
 
 describe('ProtobufReader', () => {
+  it('passes wide varints as it passes any, wherever they end or break off', () => {
+    const passed = (bytes: Uint8Array, end: number, isWide: boolean): unknown => {
+      const one = new ProtobufReader(bytes, 0, end);
+      try {
+        if (isWide) one.passWide();
+        else one.passVarint();
+        return [one.low, one.high, one.offset];
+      } catch (error) {
+        if (!(error instanceof ProtobufError)) throw error;
+        return `${error.message} at ${error.offset}`;
+      }
+    };
+    const random = seededRandom(9);
+    const odd = [...Array(200)].map(() =>
+      Uint8Array.from(random.bytes(12), (byte) => byte | (random.next() < 0.9 ? 0x80 : 0)),
+    );
+    const bodies = [
+      ...integers().map((value) => Uint8Array.from([...ProtobufWriter.varintBytes(value), 1, 0x80])),
+      ...odd,
+    ];
+    for (const bytes of bodies) {
+      for (let end = 0; end <= bytes.length; end++) {
+        expect(passed(bytes, end, true), `${bytes} to ${end}`).toEqual(passed(bytes, end, false));
+      }
+    }
+  });
+
   it('reads 64-bit integers of every width exactly', () => {
     for (const value of integers()) {
       const signed = BigInt.asIntN(64, value);
